@@ -1,0 +1,56 @@
+# Everything is done in .venv, which tools/setup makes. `make` alone lists the targets.
+PYTHON := .venv/bin/python
+PREFIX ?= /opt/remora
+C_FILES = $(shell find bpf_programs -name '*.c' -o -name '*.h')
+DURATION ?= 15s
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench proto install clean root
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: root ## a small shop of namespaces with traffic and the live view; as root
+	@tools/setup run
+	@$(PYTHON) -m daemon.cli.main demo --duration $(DURATION) $(ARGS)
+
+test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
+	@tools/setup dev
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: ## style of Python and C, and the order of imports
+	@tools/setup dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
+	clang-format --dry-run -Werror $(C_FILES)
+
+types: ## mypy --strict
+	@tools/setup dev
+	.venv/bin/mypy
+
+bench: root ## all benchmarks, or one: BENCH=name; as root
+	@tools/setup dev
+	@$(PYTHON) -m benchmarks $(BENCH)
+
+proto: ## generate the Python code of daemon/proto/*.proto
+	@tools/setup dev
+	$(PYTHON) -m daemon.proto.generate
+
+install: root ## into $(PREFIX), with the systemd unit; does not start it
+	@tools/setup run
+	/usr/bin/python3 -m venv --system-site-packages $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet .
+	ln -sf $(PREFIX)/bin/remora /usr/local/bin/remora
+	install -D -m 0644 systemd/remora.service /etc/systemd/system/remora.service
+	@echo "installed; start it with: systemctl daemon-reload && systemctl enable --now remora"
+
+clean: ## remove the environment and everything that was made
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+root:
+	@[ "$$(id -u)" = 0 ] || { \
+		echo "remora: this loads BPF programs and makes network namespaces, so it needs root: sudo make $(MAKECMDGOALS)" >&2; \
+		exit 1; }
