@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What every hook's file begins with: BCC's types, our numbers, the defaults of the options. */
+#ifndef REMORA_COMMON_H
+#define REMORA_COMMON_H
+
+#define BPF_LICENSE Dual BSD / GPL
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include "include/enums.h"
+
+#ifndef TC_ACT_UNSPEC
+#define TC_ACT_UNSPEC (-1) /* no opinion: the next filter decides */
+#endif
+
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+
+/* Sizes come from the settings (ebpf.source.Options); these are for reading the code alone. */
+#ifndef PIN_DIR
+#define PIN_DIR "/sys/fs/bpf/remora/maps"
+#define SERVICES_MAX 65536
+#define BACKENDS_MAX 262144
+#define ADDRESSES_MAX 65536
+#define CONNECTIONS_MAX 65536
+#define OWNERS_MAX 65536
+#define REVERSES_MAX 65536
+#define FLOW_RING_PAGES 2048
+#define PAYLOAD_RING_PAGES 1024
+#define REPORT_INTERVAL_NS 5000000000ULL
+#endif
+
+#ifndef PAGE_SIZE
+#define PAGE_SIZE 4096 /* the loader names the machine's own */
+#endif
+
+#define KERNEL_DROP_REASONS 256 /* slots; the kernel has about half as many reasons */
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Connection state: who began it, how much went each way, how long the
+ * handshake took. One entry per workload device and connection, found with a
+ * single look-up for both directions because the key is written from the
+ * workload's side.
+ */
+#ifndef REMORA_CONNECTION_H
+#define REMORA_CONNECTION_H
+
+#include "include/maps.h"
+#include "include/packet.h"
+
+/*
+ * The packet at hand, one per CPU. It lives in a map and not on the stack
+ * because the verifier forgets what is in a map: all ways through the parser
+ * look alike behind it, and the rest of the program is verified once.
+ */
+BPF_PERCPU_ARRAY(packet_scratch, struct packet, 1);
+
+static inline void copy_address(u32 *to, const u32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+static inline bool same_address(const u32 *a, const u32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+static inline void connection_key(struct conn_key *key, struct packet *p, u32 ifindex, bool out)
+{
+	copy_address(key->local, out ? p->src : p->dst);
+	copy_address(key->remote, out ? p->dst : p->src);
+	key->local_port = out ? p->src_port : p->dst_port;
+	key->remote_port = out ? p->dst_port : p->src_port;
+	key->ifindex = ifindex;
+	key->proto = p->proto;
+}
+
+/* Is the sender of a connection's first seen packet its initiator? Sets MARK_MIDSTREAM where that is a guess. */
+static inline bool sender_initiates(struct packet *p, u8 *marks)
+{
+	if (p->proto == IPPROTO_TCP_) {
+		if (p->tcp_flags & TCP_SYN)
+			return !(p->tcp_flags & TCP_ACK);
+		*marks |= MARK_MIDSTREAM;
+		return p->src_port >= p->dst_port;
+	}
+	if (p->proto == IPPROTO_UDP_ && p->src_port < 1024 && p->dst_port >= 1024) {
+		*marks |= MARK_MIDSTREAM;
+		return false;
+	}
+	return true;
+}
+
+/* Process and service behind the initiator, where socket.c saw it open the connection. */
+static inline void connection_owner(struct conn *c, struct packet *p, bool sender)
+{
+	struct owner_key key = {};
+	struct owner *owner;
+
+	copy_address(key.local, sender ? p->src : p->dst);
+	copy_address(key.remote, sender ? p->dst : p->src);
+	key.local_port = sender ? p->src_port : p->dst_port;
+	key.remote_port = sender ? p->dst_port : p->src_port;
+	key.proto = p->proto;
+	owner = owners.lookup(&key);
+	if (!owner)
+		return;
+	c->cgroup = owner->cgroup;
+	c->pid = owner->pid;
+	c->service = owner->service;
+	__builtin_memcpy(c->comm, owner->comm, COMM_LEN);
+}
+
+/* Numbers of both ends; a device copies payload heads unless the initiator's own device does. */
+static inline void connection_ends(struct conn *c, struct conn_key *key)
+{
+	struct address *local = addresses.lookup((struct address_key *)key->local);
+	struct address *remote = addresses.lookup((struct address_key *)key->remote);
+
+	if (local)
+		c->local_workload = local->workload;
+	if (remote)
+		c->remote_workload = remote->workload;
+	c->probe = c->direction == DIRECTION_EGRESS || !remote || !remote->ifindex;
+}
+
+static inline struct conn *connection_create(struct conn_key *key, struct packet *p, bool out)
+{
+	u32 zero = 0;
+	struct conn *c = conn_scratch.lookup(&zero);
+	bool sender;
+
+	if (!c)
+		return 0;
+	__builtin_memset(c, 0, sizeof(*c));
+	c->marks = p->marks;
+	sender = sender_initiates(p, &c->marks);
+	c->direction = sender == out ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+	connection_ends(c, key);
+	connection_owner(c, p, sender);
+	if (connections.update(key, c) < 0) {
+		count(COUNTER_CONN_FULL, 1);
+		return 0;
+	}
+	return connections.lookup(key);
+}
+
+static inline void connection_handshake(struct conn *c, u8 flags, bool initiator, u64 now)
+{
+	if (!initiator)
+		return;
+	if (flags & TCP_SYN) {
+		if (!c->syn)
+			c->syn = now;
+	} else if (c->syn && !c->handshake && (flags & TCP_ACK)) {
+		u32 us = (now - c->syn) / 1000;
+
+		c->handshake = us ? us : 1;
+	}
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every number that both sides of the kernel border know. ebpf/constants.py
+ * mirrors these enums and a contract test compares the two, so a value is
+ * changed in both or the build is red. Numbers are retired, never reused.
+ */
+#ifndef REMORA_ENUMS_H
+#define REMORA_ENUMS_H
+
+/* What became of a packet. The numbers are those of Hubble's flow.Verdict. */
+enum verdict {
+	VERDICT_UNKNOWN = 0,
+	VERDICT_FORWARDED = 1,
+	VERDICT_DROPPED = 2,
+};
+
+/* Why a record was written. */
+enum event_kind {
+	EVENT_NEW = 1,      /* first packet of a connection */
+	EVENT_FLAGS = 2,    /* a TCP flag not seen before in this direction */
+	EVENT_INTERVAL = 3, /* still active after the report interval */
+	EVENT_END = 4,      /* closed, reset or idle: the totals are final */
+	EVENT_L7 = 5,       /* a DNS or HTTP message; made in user space from a payload record */
+};
+
+/* Where a packet was seen, as Hubble's monitor sub-types number trace points. */
+enum point {
+	POINT_TO_ENDPOINT = 0,
+	POINT_TO_STACK = 3,
+};
+
+/* Direction of a connection as seen from the local workload (flow.TrafficDirection). */
+enum direction {
+	DIRECTION_INGRESS = 1,
+	DIRECTION_EGRESS = 2,
+};
+
+/* Bits of flow_event.marks. */
+enum mark {
+	MARK_FRAGMENT = 1,  /* the packet is an IP fragment */
+	MARK_MIDSTREAM = 2, /* the connection was there before the agent: the initiator is a guess */
+	MARK_VLAN = 4,      /* the packet carries a VLAN tag */
+	MARK_NO_PORTS = 8,  /* ports are unknown: a later fragment whose first was not seen */
+};
+
+/* Application protocol that a payload record was taken for. */
+enum payload_kind {
+	PAYLOAD_DNS = 1,
+	PAYLOAD_HTTP_REQUEST = 2,
+	PAYLOAD_HTTP_RESPONSE = 3,
+};
+
+/* Index into the per-CPU array `counters`. */
+enum counter {
+	COUNTER_FORWARDED_INGRESS = 0,   /* packets to workloads */
+	COUNTER_FORWARDED_EGRESS = 1,    /* packets from workloads */
+	COUNTER_NOT_IP = 2,              /* ARP and other non-IP frames, passed unread */
+	COUNTER_TRUNCATED = 3,           /* header cut off or lengths that lie, passed unread */
+	COUNTER_EXTENSION_LIMIT = 4,     /* more IPv6 extension headers than are read, passed */
+	COUNTER_FRAGMENT_UNKNOWN = 5,    /* later fragment without its first, passed without ports */
+	COUNTER_CONN_FULL = 6,           /* no room for the connection entry, passed untracked */
+	COUNTER_FLOW_LOST = 7,           /* flow record lost: ring buffer full */
+	COUNTER_PAYLOAD_LOST = 8,        /* payload record lost: ring buffer full */
+	COUNTER_PAYLOAD_UNREADABLE = 9,  /* payload could not be copied from the packet */
+	COUNTER_SERVICE_CONNECTED = 10,  /* connect() translated to a backend */
+	COUNTER_SERVICE_DATAGRAM = 11,   /* sendmsg() translated to a backend */
+	COUNTER_SERVICE_REFUSED = 12,    /* connect() to a Service without backends, refused */
+	COUNTER_SERVICE_NO_BACKEND = 13, /* backend entry missing, passed untranslated */
+	COUNTER_SERVICE_STATE_FULL = 14, /* reverse translation could not be kept, passed */
+	COUNTER_OWNER_FULL = 15,         /* owner of a socket could not be kept */
+	COUNTER_MAX = 16,
+};
+
+/* Bits of frontend.flags. */
+enum frontend_flag {
+	FRONTEND_CLUSTER_IP = 1,
+};
+
+#endif

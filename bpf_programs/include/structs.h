@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The keys, values and records that cross the kernel border. They are written
+ * here and nowhere else: Python's dtypes are built from the layout that BCC
+ * reports for these very structs.
+ *
+ * Addresses are 16 bytes in network order; IPv4 as ::ffff:a.b.c.d, so that one
+ * path serves both families. Ports are in host order unless a field says
+ * otherwise. Padding is always a named field, zeroed by whoever builds the key.
+ */
+#ifndef REMORA_STRUCTS_H
+#define REMORA_STRUCTS_H
+
+#define COMM_LEN 16
+#define MAC_LEN 6
+
+/* bytes of a message's head that are copied to user space */
+#ifndef PAYLOAD_MAX
+#define PAYLOAD_MAX 1024
+#endif
+
+/* A connection, from the viewpoint of the workload behind one device: one key for both directions. */
+struct conn_key {
+	u32 local[4];
+	u32 remote[4];
+	u16 local_port;
+	u16 remote_port;
+	u32 ifindex;
+	u8 proto;
+	u8 pad[3];
+};
+
+/* Totals of one direction of a connection. */
+struct conn_side {
+	u64 packets;  /* wire packets: a GSO super-packet counts its segments */
+	u64 bytes;    /* IP bytes, headers included */
+	u64 first;    /* ns, CLOCK_MONOTONIC; 0: none yet */
+	u64 last;     /* ns, CLOCK_MONOTONIC */
+	u64 reported; /* ns, when a record was last written for this direction */
+};
+
+/* What is known of a connection. */
+struct conn {
+	struct conn_side out; /* from the workload */
+	struct conn_side in;  /* to the workload */
+	u64 syn;              /* ns, time of the initiator's SYN; 0: not seen */
+	u64 cgroup;           /* cgroup id of the connecting process, 0: unknown */
+	u32 handshake;        /* us from SYN to the initiator's first ACK; 0: not known */
+	u32 local_workload;   /* number from `addresses`, 0: unknown */
+	u32 remote_workload;
+	u32 service; /* number of the service port asked for, 0: none */
+	u32 pid;     /* connecting process, 0: unknown */
+	u8 comm[COMM_LEN];
+	u8 direction; /* enum direction */
+	u8 marks;     /* enum mark */
+	u8 out_flags; /* TCP flags seen so far */
+	u8 in_flags;
+	u8 ended; /* an EVENT_END was written */
+	u8 probe; /* payload heads are copied on this device */
+	u8 pad[6];
+};
+
+/* One flow record, as it lies in the ring buffer and in the agent's store. */
+struct flow_event {
+	u64 time;            /* ns, CLOCK_MONOTONIC */
+	u64 started;         /* ns, first packet of the connection */
+	u64 forward_packets; /* initiator to responder, so far */
+	u64 forward_bytes;
+	u64 reverse_packets; /* responder to initiator, so far */
+	u64 reverse_bytes;
+	u64 cgroup;
+	u32 src[4]; /* of this packet */
+	u32 dst[4];
+	u32 src_workload;
+	u32 dst_workload;
+	u32 service;
+	u32 pid;
+	u32 ifindex;
+	u32 handshake; /* us */
+	u32 length;    /* bytes of this packet from the IP header on */
+	u32 l7;        /* 0 here; the agent's reference to the decoded message */
+	u16 src_port;
+	u16 dst_port;
+	u8 family; /* 4 or 6 */
+	u8 proto;
+	u8 kind;      /* enum event_kind */
+	u8 verdict;   /* enum verdict */
+	u8 reason;    /* Hubble drop reason, 0: none */
+	u8 point;     /* enum point */
+	u8 direction; /* enum direction */
+	u8 reply;     /* 1: from the responder */
+	u8 tcp_flags; /* of this packet */
+	u8 icmp_type;
+	u8 icmp_code;
+	u8 marks; /* enum mark */
+	u8 src_mac[MAC_LEN];
+	u8 dst_mac[MAC_LEN];
+	u8 comm[COMM_LEN];
+	u32 pad;
+};
+
+/* The head of a DNS or HTTP message, with the flow that carried it. */
+struct payload_event {
+	struct flow_event flow;
+	u32 length;   /* bytes of payload in the packet */
+	u16 captured; /* bytes of `data` that are filled */
+	u8 kind;      /* enum payload_kind */
+	u8 pad;
+	u8 data[PAYLOAD_MAX];
+};
+
+/* First fragment's ports, for the fragments that follow. */
+struct fragment_key {
+	u32 src[4];
+	u32 dst[4];
+	u32 id;
+	u8 proto;
+	u8 pad[3];
+};
+
+struct fragment {
+	u16 src_port;
+	u16 dst_port;
+};
+
+/* Who lives behind an address. */
+struct address_key {
+	u32 addr[4];
+};
+
+struct address {
+	u32 workload; /* the agent's number for it, never 0, not reused within an agent's life */
+	u32 identity; /* security identity */
+	u32 ifindex;  /* device of a workload of this node, 0: elsewhere */
+	u32 pad;
+};
+
+/* An address and port under which a Service is reached. */
+struct frontend_key {
+	u32 addr[4];
+	u16 port; /* network order */
+	u8 proto;
+	u8 pad;
+};
+
+struct frontend {
+	u32 service;  /* number of the service port, never 0 */
+	u32 backends; /* slots 0 … backends-1 exist */
+	u32 flags;    /* enum frontend_flag */
+	u32 pad;
+};
+
+struct backend_key {
+	u32 service;
+	u32 slot;
+};
+
+struct backend {
+	u32 addr[4];
+	u16 port; /* network order */
+	u16 pad;
+};
+
+/* What is known of a socket, kept in the socket itself: who opened it, what it asked for and got. */
+struct socket_state {
+	u64 cgroup;
+	u32 pid;
+	u32 service;         /* number of the service port last asked for, 0: none */
+	u32 frontend[4];     /* connected sockets: what connect() asked for */
+	u32 backend[4];      /* connected sockets: what it got */
+	u32 noted_remote[4]; /* destination last written to `owners` */
+	u16 frontend_port;   /* network order */
+	u16 backend_port;    /* network order */
+	u16 noted_port;
+	u16 connected; /* frontend and backend are valid */
+	u8 comm[COMM_LEN];
+};
+
+/* Reverse translation of unconnected UDP: which frontend this socket meant by that backend. */
+struct reverse_key {
+	u64 cookie;
+	u32 backend[4];
+	u16 port; /* network order */
+	u16 pad;
+	u32 pad2;
+};
+
+struct reverse {
+	u32 frontend[4];
+	u16 port; /* network order */
+	u16 pad;
+	u32 service;
+};
+
+/* A connection as its initiator sends it. */
+struct owner_key {
+	u32 local[4];
+	u32 remote[4];
+	u16 local_port;
+	u16 remote_port;
+	u8 proto;
+	u8 pad[3];
+};
+
+/* Who initiated it, and through which service port. */
+struct owner {
+	u64 cgroup;
+	u32 pid;
+	u32 service;
+	u8 comm[COMM_LEN];
+};
+
+#endif

@@ -1,0 +1,99 @@
+"""The compiler, in a process of its own: the one module that imports bcc.
+
+BCC brings LLVM, more than a hundred megabytes. So it runs here, once, loads the
+programs, pins programs and ring buffers, writes down what it made, and is gone.
+Maps with state are pinned by their declarations in maps.h, so that a new build
+finds and keeps them.
+
+Reads a JSON request on standard input (see Request), writes a JSON reply on
+standard output; the compiler's and the verifier's words go to standard error.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ebpf import libbpf
+from ebpf.errors import PinError
+from ebpf.programs import PROGRAMS, Program
+
+VERIFIER_REFUSED = 3
+"""exit code: a program that is needed was refused by the kernel"""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to build: the joined text, compiler flags, and the folder for the pins of this build."""
+
+    text: str
+    cflags: list[str]
+    pins: str
+
+
+def main() -> int:
+    """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
+    request = Request(**json.load(sys.stdin))
+    from bcc import BPF  # here, not above: the flags of the request's shim must be in the environment before
+
+    try:
+        module = BPF(text=request.text, cflags=request.cflags)
+    except Exception as error:
+        print(error, file=sys.stderr)
+        return 1
+    missing: dict[str, str] = {}
+    for program in PROGRAMS:
+        try:
+            _load(module, program, Path(request.pins))
+        except Exception as error:
+            if not program.optional:
+                print(f"program {program.name}: {error}", file=sys.stderr)
+                return VERIFIER_REFUSED
+            missing[program.name] = str(error)
+    json.dump({"maps": _maps(module, Path(request.pins)), "missing": missing}, sys.stdout)
+    return 0
+
+
+def _load(module: Any, program: Program, pins: Path) -> None:
+    attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
+    function = module.load_func(program.name, int(program.type), **attach)
+    libbpf.obj_pin(function.fd, pins / program.name)
+
+
+def _maps(module: Any, pins: Path) -> dict[str, Any]:
+    """Every map's kind, sizes and layouts by name; ring buffers are pinned on the way."""
+    from bcc.libbcc import lib
+
+    lib.bpf_table_name.restype, lib.bpf_table_name.argtypes = ct.c_char_p, [ct.c_void_p, ct.c_ulonglong]
+    lib.bpf_num_tables.restype, lib.bpf_num_tables.argtypes = ct.c_ulonglong, [ct.c_void_p]
+    lib.bpf_table_key_size.restype, lib.bpf_table_key_size.argtypes = ct.c_ulonglong, [ct.c_void_p, ct.c_char_p]
+    lib.bpf_table_leaf_size.restype, lib.bpf_table_leaf_size.argtypes = ct.c_ulonglong, [ct.c_void_p, ct.c_char_p]
+    found = {}
+    for index in range(lib.bpf_num_tables(module.module)):
+        name = lib.bpf_table_name(module.module, index)
+        kind = lib.bpf_table_type_id(module.module, index)
+        if kind == libbpf.MapType.RINGBUF:
+            _pin_ring(lib.bpf_table_fd(module.module, name), pins / name.decode())
+        found[name.decode()] = {
+            "kind": kind,
+            "max_entries": lib.bpf_table_max_entries_id(module.module, index),
+            "key": json.loads(lib.bpf_table_key_desc(module.module, name)),
+            "key_size": lib.bpf_table_key_size(module.module, name),
+            "value": json.loads(lib.bpf_table_leaf_desc(module.module, name)),
+            "value_size": lib.bpf_table_leaf_size(module.module, name),
+        }
+    return found
+
+
+def _pin_ring(fd: int, path: Path) -> None:
+    if path.exists():
+        raise PinError(f"{path} is there already", hint="run `remora cleanup` and start the agent again")
+    libbpf.obj_pin(fd, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""The datapath as the agent sees it: maps to read and write, programs to attach.
+
+Everything that carries traffic is pinned. Closing a Datapath, or killing the
+process that holds it, changes nothing for traffic; a new one continues on the
+same maps, and attaching it swaps programs in place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from bpf_programs import ROOT
+from ebpf import attach, bpffs, build, libbpf
+from ebpf.build import Build
+from ebpf.errors import KernelError, PinError
+from ebpf.features import Features
+from ebpf.maps import HashMap, PerCpuArray
+from ebpf.programs import PROGRAMS, Hook, Program
+from ebpf.ringbuf import RingBuffer
+from ebpf.source import Options
+
+log = logging.getLogger(__name__)
+
+_HASHES = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One program where it is attached; `where` is a device, a cgroup or a tracepoint."""
+
+    program: str
+    hook: Hook
+    where: str
+
+
+class Datapath:
+    """Open with Datapath(...), then attach. One per root folder and process; raises PinError where another runs."""
+
+    def __init__(self, root: Path, state: Path, options: Options, features: Features, programs: Path = ROOT) -> None:
+        features.require()
+        self._lock = _lock(state)
+        self.root = root
+        try:
+            self.build: Build = build.prepare(root, state, options, features.defines(), programs)
+        except BaseException:
+            self._lock.close()
+            raise
+        self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _HASHES}
+        self.counters = PerCpuArray(self.build.maps["counters"], self.build.path("counters"))
+        self.kernel_drops = PerCpuArray(self.build.maps["kernel_drops"], self.build.path("kernel_drops"))
+        self._programs = {
+            program.name: libbpf.obj_get(self.build.pins / program.name)
+            for program in PROGRAMS
+            if program.name not in self.build.missing
+        }
+        self._tc = attach.TrafficControl()
+        self._cgroup: Path | None = None
+        self.devices: dict[int, str] = {}
+
+    @property
+    def flow_dtype(self) -> np.dtype[np.void]:
+        """dtype of struct flow_event."""
+        return self.payload_dtype["flow"]
+
+    @property
+    def payload_dtype(self) -> np.dtype[np.void]:
+        """dtype of struct payload_event."""
+        return self.build.maps["payload_scratch"].value
+
+    def program(self, name: str) -> int:
+        """Descriptor of a loaded program; raises KeyError for one that the kernel refused."""
+        return self._programs[name]
+
+    def ring(self, name: str) -> RingBuffer:
+        """A ring buffer, to be closed by the caller."""
+        return RingBuffer(self.build.path(name), self.build.maps[name].max_entries)
+
+    def attach_cgroup(self, cgroup: Path) -> None:
+        """Attach the socket programs to a cgroup, and the tracepoints; raises AttachError."""
+        links = self.root / "links"
+        links.mkdir(mode=0o700, exist_ok=True)
+        for program in self._loaded(Hook.CGROUP):
+            assert program.attach_type is not None
+            attach.attach_cgroup(self._programs[program.name], program.attach_type, cgroup, links / program.name)
+        for program in self._loaded(Hook.RAW_TRACEPOINT):
+            attach.attach_raw_tracepoint(self._programs[program.name], program.name, links / program.name)
+        self._cgroup = cgroup
+
+    def attach_device(self, ifindex: int, name: str) -> None:
+        """Attach the packet programs to a workload's device; raises AttachError."""
+        for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS):
+            for program in self._loaded(hook):
+                self._tc.attach(ifindex, hook, program.name, self._programs[program.name])
+        self.devices[ifindex] = name
+
+    def detach_device(self, ifindex: int) -> None:
+        """Take the packet programs off a device; one that is gone is fine."""
+        self.devices.pop(ifindex, None)
+        self._tc.detach(ifindex)
+
+    def is_attached(self, ifindex: int) -> bool:
+        """Do this build's own programs hang on the device?"""
+        return all(
+            self._tc.program_at(ifindex, hook) == libbpf.program_id(self._programs[program.name])
+            for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)
+            for program in self._loaded(hook)
+        )
+
+    def remove_old(self) -> None:
+        """Unpin what earlier builds left; call after everything was attached anew."""
+        gone = build.remove_others(self.build)
+        if any(name.startswith("maps-") for name in gone):
+            log.warning("the layout of the maps changed: connection state starts anew")
+
+    def attachments(self) -> list[Attachment]:
+        """Everything that is attached through this object."""
+        found = [Attachment(p.name, p.hook, str(self._cgroup)) for p in self._loaded(Hook.CGROUP) if self._cgroup]
+        found += [Attachment(p.name, p.hook, p.name) for p in self._loaded(Hook.RAW_TRACEPOINT) if self._cgroup]
+        for name in self.devices.values():
+            for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS):
+                found += [Attachment(p.name, hook, name) for p in self._loaded(hook)]
+        return found
+
+    def close(self) -> None:
+        """Let go of everything; programs, maps and attachments stay in the kernel."""
+        for table in self.maps.values():
+            table.close()
+        for array in (self.counters, self.kernel_drops):
+            array.close()
+        self._tc.close()
+        for fd in self._programs.values():
+            os.close(fd)
+        self._lock.close()
+
+    def _loaded(self, hook: Hook) -> list[Program]:
+        return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
+
+
+def cleanup(root: Path, state: Path) -> list[str]:
+    """Detach from all devices of this namespace and unpin everything; what was done, in words. Raises PinError."""
+    lock = _lock(state) if state.is_dir() else None
+    done = [f"detached from {name}" for name in _detach_all()] if root.is_dir() else []
+    removed = bpffs.remove_tree(root)
+    if removed:
+        done.append(f"removed {removed} pins below {root}")
+    (state / "build.json").unlink(missing_ok=True)
+    if lock:
+        lock.close()
+    return done
+
+
+def _detach_all() -> list[str]:
+    control, names = attach.TrafficControl(), []
+    for ifindex, name in socket.if_nameindex():
+        try:
+            if any(control.program_at(ifindex, hook) for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)):
+                control.detach(ifindex)
+                names.append(name)
+        except KernelError as error:
+            log.debug("%s", error)
+    control.close()
+    return names
+
+
+def _lock(state: Path) -> IO[str]:
+    """Hold the state folder; raises PinError where another agent does."""
+    state.mkdir(parents=True, exist_ok=True)
+    file = (state / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise PinError(
+            f"another agent holds {state}", hint="stop it, or give this one its own bpffs and state_dir"
+        ) from error
+    return file

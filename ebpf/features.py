@@ -1,0 +1,98 @@
+"""What the running kernel can do, found by trying and not by its version.
+
+The result is shown by `remora status`. What is needed and missing stops the
+agent with a message that names it; what is only useful is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebpf import libbpf
+from ebpf.errors import UnsupportedError
+from ebpf.libbpf import MapType, ProgramType
+
+_HELPER_SET_RETVAL = 187
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One ability of the kernel: is it there, and what does it serve."""
+
+    name: str
+    present: bool
+    serves: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """All that was probed. `cgroup` is the mount point of cgroup v2, None where there is none."""
+
+    release: str
+    cgroup: Path | None
+    items: tuple[Feature, ...]
+
+    def has(self, name: str) -> bool:
+        """Is the feature with this name present? Raises StopIteration for a name that is not probed."""
+        return next(item for item in self.items if item.name == name).present
+
+    def require(self) -> None:
+        """Raise UnsupportedError, naming all that is missing and needed."""
+        missing = [f"{item.name} ({item.serves})" for item in self.items if item.required and not item.present]
+        if missing:
+            raise UnsupportedError(
+                f"kernel {self.release} lacks: {', '.join(missing)}", "use Linux 5.10 or later, and run as root"
+            )
+
+    def defines(self) -> tuple[str, ...]:
+        """Compiler switches for the optional abilities that are present."""
+        return ("HAVE_SET_RETVAL",) if self.has("bpf_set_retval") else ()
+
+
+def probe() -> Features:
+    """Ask the kernel; takes some milliseconds. Needs root, else everything seems to be missing."""
+    cgroup = cgroup2_mount()
+    return Features(os.uname().release, cgroup, (*_programs(), *_maps(), *_rest(cgroup)))
+
+
+def cgroup2_mount() -> Path | None:
+    """Where cgroup v2 is mounted, also beside v1 controllers (hybrid)."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(where)
+    return None
+
+
+def _programs() -> tuple[Feature, ...]:
+    def there(kind: ProgramType) -> bool:
+        return libbpf.supports_program(kind)
+
+    return (
+        Feature("tc programs", there(ProgramType.SCHED_CLS), "flows of workloads", required=True),
+        Feature("cgroup sock_addr programs", there(ProgramType.CGROUP_SOCK_ADDR), "Services", required=True),
+        Feature("cgroup skb programs", there(ProgramType.CGROUP_SKB), "process names in flows"),
+        Feature("raw tracepoints", there(ProgramType.RAW_TRACEPOINT), "drops by the kernel"),
+    )
+
+
+def _maps() -> tuple[Feature, ...]:
+    def there(kind: MapType) -> bool:
+        return libbpf.supports_map(kind)
+
+    return (
+        Feature("ring buffer", there(MapType.RINGBUF), "flow records (Linux 5.8)", required=True),
+        Feature("socket storage", there(MapType.SK_STORAGE), "reverse translation of Services", required=True),
+    )
+
+
+def _rest(cgroup: Path | None) -> tuple[Feature, ...]:
+    retval = libbpf.supports_helper(ProgramType.CGROUP_SOCK_ADDR, _HELPER_SET_RETVAL)
+    return (
+        Feature("cgroup v2", cgroup is not None, "Services at the socket", required=True),
+        Feature("bpf_set_retval", retval, "ECONNREFUSED from empty Services (Linux 5.18); EPERM without"),
+        Feature("BTF", Path("/sys/kernel/btf/vmlinux").exists(), "names of kernel drop reasons"),
+    )

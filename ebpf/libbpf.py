@@ -1,0 +1,143 @@
+"""The calls into libbpf.so.1 that the agent needs, by ctypes.
+
+libbpf is a dependency of BCC, so it is on every host where remora can run, and
+it costs a hundred kilobytes where BCC with its compiler costs a hundred
+megabytes. Each function here raises KernelError (or a kind of it) instead of
+returning a negative number; `what` in the error is the caller's own wording.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import errno
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ebpf.errors import KernelError, PinError, UnsupportedError
+
+
+class AttachType(IntEnum):
+    """enum bpf_attach_type of the kernel's UAPI, those in use."""
+
+    CGROUP_INET_EGRESS = 1
+    CGROUP_INET4_CONNECT = 10
+    CGROUP_INET6_CONNECT = 11
+    CGROUP_UDP4_SENDMSG = 14
+    CGROUP_UDP6_SENDMSG = 15
+    CGROUP_UDP4_RECVMSG = 19
+    CGROUP_UDP6_RECVMSG = 20
+    CGROUP_INET4_GETPEERNAME = 29
+    CGROUP_INET6_GETPEERNAME = 30
+
+
+class ProgramType(IntEnum):
+    """enum bpf_prog_type of the kernel's UAPI, those in use."""
+
+    SCHED_CLS = 3
+    CGROUP_SKB = 8
+    RAW_TRACEPOINT = 17
+    CGROUP_SOCK_ADDR = 18
+
+
+class MapType(IntEnum):
+    """enum bpf_map_type of the kernel's UAPI, those in use."""
+
+    HASH = 1
+    PERCPU_ARRAY = 6
+    LRU_HASH = 9
+    SK_STORAGE = 24
+    RINGBUF = 27
+
+
+@cache
+def library() -> ct.CDLL:
+    """libbpf itself; raises UnsupportedError where it is not installed."""
+    try:
+        lib = ct.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise UnsupportedError(
+            f"libbpf.so.1 cannot be loaded ({error})", "install python3-bpfcc, which brings libbpf1"
+        ) from error
+    lib.bpf_map_update_elem.argtypes = [ct.c_int, ct.c_void_p, ct.c_void_p, ct.c_uint64]
+    lib.bpf_map_lookup_elem.argtypes = [ct.c_int, ct.c_void_p, ct.c_void_p]
+    lib.bpf_map_delete_elem.argtypes = [ct.c_int, ct.c_void_p]
+    for name in ("bpf_map_update_batch", "bpf_map_delete_batch"):
+        count = [ct.c_int, ct.c_void_p, ct.c_void_p] if "update" in name else [ct.c_int, ct.c_void_p]
+        getattr(lib, name).argtypes = [*count, ct.POINTER(ct.c_uint32), ct.c_void_p]
+    lib.bpf_map_lookup_batch.argtypes = [
+        ct.c_int, ct.c_void_p, ct.c_void_p, ct.c_void_p, ct.c_void_p, ct.POINTER(ct.c_uint32), ct.c_void_p,
+    ]  # fmt: skip
+    lib.bpf_obj_get_info_by_fd.argtypes = [ct.c_int, ct.c_void_p, ct.POINTER(ct.c_uint32)]
+    lib.bpf_link_create.argtypes = [ct.c_int, ct.c_int, ct.c_int, ct.c_void_p]
+    lib.bpf_link_update.argtypes = [ct.c_int, ct.c_int, ct.c_void_p]
+    lib.libbpf_set_print.argtypes = [ct.c_void_p]
+    lib.libbpf_set_print(None)
+    return lib
+
+
+def call(what: str, function: str, *arguments: Any, error: type[KernelError] = KernelError) -> int:
+    """Call libbpf; the result is >= 0, else `error` is raised with `what` and the errno."""
+    result = int(getattr(library(), function)(*arguments))
+    if result < 0:
+        raise error(what, -result if result != -1 else ct.get_errno() or errno.EPERM)
+    return result
+
+
+def obj_get(path: Path) -> int:
+    """File descriptor of what is pinned at `path`; raises PinError."""
+    return call(f"cannot open pin {path}", "bpf_obj_get", str(path).encode(), error=PinError)
+
+
+def obj_pin(fd: int, path: Path) -> None:
+    """Pin what `fd` is at `path`; raises PinError."""
+    call(f"cannot pin {path}", "bpf_obj_pin", fd, str(path).encode(), error=PinError)
+
+
+class LinkInfo(ct.Structure):
+    """Head of struct bpf_link_info, with the cgroup's part of its union."""
+
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("prog_id", ct.c_uint32),
+        ("pad", ct.c_uint32),
+        ("cgroup_id", ct.c_uint64),
+        ("attach_type", ct.c_uint32),
+        ("rest", ct.c_uint8 * 96),
+    )
+
+
+class ProgramInfo(ct.Structure):
+    """Head of struct bpf_prog_info, up to the id."""
+
+    _fields_ = (("type", ct.c_uint32), ("id", ct.c_uint32), ("rest", ct.c_uint8 * 248))
+
+
+def info(fd: int, into: ct.Structure, what: str) -> None:
+    """Fill `into` with what the kernel says of `fd`; raises KernelError."""
+    size = ct.c_uint32(ct.sizeof(into))
+    call(f"cannot read {what}", "bpf_obj_get_info_by_fd", fd, ct.byref(into), ct.byref(size))
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of a program; raises KernelError."""
+    data = ProgramInfo()
+    info(fd, data, "program information")
+    return int(data.id)
+
+
+def supports_program(kind: ProgramType) -> bool:
+    """Does the running kernel load programs of this type?"""
+    return bool(library().libbpf_probe_bpf_prog_type(int(kind), None) == 1)
+
+
+def supports_map(kind: MapType) -> bool:
+    """Does the running kernel make maps of this type?"""
+    return bool(library().libbpf_probe_bpf_map_type(int(kind), None) == 1)
+
+
+def supports_helper(kind: ProgramType, helper: int) -> bool:
+    """May programs of this type call the helper with this number?"""
+    return bool(library().libbpf_probe_bpf_helper(int(kind), helper, None) == 1)

@@ -1,0 +1,57 @@
+"""The catalogue of programs: what each is, where it hooks in, whether the agent can do without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ebpf.libbpf import AttachType, ProgramType
+
+
+class Hook(StrEnum):
+    """Kinds of places where programs are attached."""
+
+    TC_INGRESS = "tc ingress"
+    TC_EGRESS = "tc egress"
+    CGROUP = "cgroup"
+    RAW_TRACEPOINT = "raw tracepoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program: function name in the C sources, kernel types, hook, and what is lost without it."""
+
+    name: str
+    type: ProgramType
+    hook: Hook
+    attach_type: AttachType | None = None
+    optional: str = ""
+    """what does not work without it; empty: the agent refuses to start without it"""
+
+
+def _socket(name: str, attach_type: AttachType, optional: str = "") -> Program:
+    return Program(name, ProgramType.CGROUP_SOCK_ADDR, Hook.CGROUP, attach_type, optional)
+
+
+PROGRAMS: tuple[Program, ...] = (
+    Program("from_endpoint", ProgramType.SCHED_CLS, Hook.TC_INGRESS),
+    Program("to_endpoint", ProgramType.SCHED_CLS, Hook.TC_EGRESS),
+    _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
+    _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
+    _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),
+    _socket("sendmsg6", AttachType.CGROUP_UDP6_SENDMSG),
+    _socket("recvmsg4", AttachType.CGROUP_UDP4_RECVMSG),
+    _socket("recvmsg6", AttachType.CGROUP_UDP6_RECVMSG),
+    _socket("getpeername4", AttachType.CGROUP_INET4_GETPEERNAME, "getpeername() shows the backend"),
+    _socket("getpeername6", AttachType.CGROUP_INET6_GETPEERNAME, "getpeername() shows the backend"),
+    Program(
+        "note_owner",
+        ProgramType.CGROUP_SKB,
+        Hook.CGROUP,
+        AttachType.CGROUP_INET_EGRESS,
+        "flows have no process and no Service name",
+    ),
+    Program("kfree_skb", ProgramType.RAW_TRACEPOINT, Hook.RAW_TRACEPOINT, None, "drops by the kernel are not counted"),
+)
+
+BY_NAME = {program.name: program for program in PROGRAMS}

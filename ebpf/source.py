@@ -1,0 +1,89 @@
+"""One text for BCC out of the C sources.
+
+BCC rewrites map methods only in the main text, so a header that touches a map
+must stand in it. Local includes are therefore joined here, once each, with
+`#line` marks, so that the compiler's messages still name our files and lines.
+The text, the options and the kernel release give the hash that decides whether
+anything has to be compiled at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bpf_programs import ROOT
+
+SOURCES = ("endpoint.c", "socket.c", "trace.c")
+"""One file per hook; they become one object, so maps are shared by name."""
+
+_INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
+_STATEFUL = ("include/enums.h", "include/structs.h", "include/maps.h")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Sizes that are fixed when the programs are loaded. Every one becomes a `-D` of the same name."""
+
+    services_max: int = 65536
+    """frontends (entries): 10,000 Services with two ports and two families, with room"""
+    backends_max: int = 262144
+    """service slots (entries)"""
+    addresses_max: int = 65536
+    """addresses of workloads (entries): 10,000 pods of two families, with room"""
+    connections_max: int = 131072
+    """tracked connections (entries, the oldest give way): 2,000 a second on two devices for half a minute"""
+    owners_max: int = 65536
+    """connections whose process is known (entries, the oldest give way)"""
+    reverses_max: int = 65536
+    """unconnected UDP sockets with a translated peer (entries, the oldest give way)"""
+    flow_ring_pages: int = 1024
+    """flow ring buffer (pages, a power of two); 4 MiB hold a tenth of a second at 200,000 records a second"""
+    payload_ring_pages: int = 512
+    """payload ring buffer (pages, a power of two)"""
+    report_interval_ns: int = 5_000_000_000
+    """time between two records of an active connection (ns)"""
+    payload_max: int = 1024
+    """bytes of a message's head that are copied, a power of two; holds most request lines and DNS messages"""
+
+    def defines(self) -> list[str]:
+        """The options as compiler arguments."""
+        return [f"-D{name.upper()}={value}" for name, value in sorted(asdict(self).items())]
+
+
+def joined(root: Path = ROOT, sources: tuple[str, ...] = SOURCES) -> str:
+    """The sources with their local includes in place, each once; raises OSError where one is missing."""
+    seen: set[str] = set()
+    return "".join(_expand(root, name, seen) for name in sources)
+
+
+def _expand(root: Path, name: str, seen: set[str]) -> str:
+    lines = [f'#line 1 "{name}"\n']
+    for number, line in enumerate((root / name).read_text().splitlines(), start=1):
+        found = _INCLUDE.match(line)
+        if not found:
+            lines.append(line + "\n")
+        elif found[1] not in seen:
+            seen.add(found[1])
+            lines += [_expand(root, found[1], seen), f'#line {number + 1} "{name}"\n']
+        else:
+            lines.append("\n")
+    return "".join(lines)
+
+
+def build_id(options: Options, features: tuple[str, ...] = (), root: Path = ROOT) -> str:
+    """Hash of all that decides what the programs are: equal hash, nothing to compile (16 hex digits)."""
+    return _digest(joined(root), *options.defines(), *features, os.uname().release)
+
+
+def schema_id(options: Options, root: Path = ROOT) -> str:
+    """Hash of all that decides what the pinned maps are: equal hash, the maps can stay (8 hex digits)."""
+    sizes = [define for define in options.defines() if "_MAX=" in define]
+    return _digest(*((root / name).read_text() for name in _STATEFUL), *sizes)[:8]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,91 @@
+"""Which packets give their payload's head to the second ring buffer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet, Raw
+
+from ebpf import addresses
+from tests.bpf.conftest import Wire
+
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+V4 = IP(src="10.0.0.1", dst="10.0.0.2")
+METHODS = ("GET", "PUT", "POST", "HEAD", "PATCH", "TRACE", "DELETE", "OPTIONS", "CONNECT")
+
+
+def tcp(payload: bytes, port: int = 8080, network: Packet = V4) -> Packet:
+    return ETHER / network / TCP(sport=40000, dport=port, flags="PA") / Raw(payload)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_request_line_on_any_port_is_copied(wire: Wire, method: str) -> None:
+    head = f"{method} /api HTTP/1.1\r\nHost: shop\r\n\r\n".encode()
+    wire.sends(tcp(head, port=31337))
+    ((flow, payload),) = wire.messages()
+    assert payload == head
+    assert int(flow["dst_port"]) == 31337
+
+
+def test_a_response_is_copied_with_the_flow_that_carried_it(wire: Wire) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    wire.sends(tcp(b"GET / HTTP/1.1\r\n\r\n"))
+    wire.receives(ETHER / IP(src="10.0.0.2", dst="10.0.0.1") / TCP(sport=8080, dport=40000, flags="PA") / Raw(head))
+    _, (flow, payload) = wire.messages()
+    assert payload == head
+    assert flow["reply"] == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GETAWAY /x",
+        b"POSTED / HTTP",
+        b"HTTP/2.0 200",
+        b"get / HTTP/1.1",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET /",
+    ],
+)
+def test_other_data_on_a_tcp_port_stays_where_it_is(wire: Wire, data: bytes) -> None:
+    wire.sends(tcp(data))
+    assert wire.messages() == []
+
+
+@pytest.mark.parametrize("transport", [UDP(sport=40000, dport=53), TCP(sport=40000, dport=53, flags="PA")])
+@pytest.mark.parametrize("network", [V4, IPv6(src="fd00::1", dst="fd00::2")])
+def test_whatever_goes_to_port_53_is_copied(wire: Wire, transport: Packet, network: Packet) -> None:
+    wire.sends(ETHER / network / transport / Raw(b"\x12\x34anything"))
+    ((_, payload),) = wire.messages()
+    assert payload == b"\x12\x34anything"
+
+
+@pytest.mark.parametrize("length", [1, 2, 1023, 1024, 1025, 1400])
+def test_heads_are_cut_at_the_limit_and_not_before(wire: Wire, length: int) -> None:
+    wire.sends(ETHER / V4 / UDP(sport=40000, dport=53) / Raw(b"q" * length))
+    ((_, payload),) = wire.messages()
+    assert payload == b"q" * min(length, 1024)
+
+
+def test_ethernet_padding_is_not_payload(wire: Wire) -> None:
+    wire.sends(bytes(ETHER / V4 / UDP(sport=40000, dport=53) / Raw(b"abc")) + bytes(15))
+    ((_, payload),) = wire.messages()
+    assert payload == b"abc"
+
+
+def test_the_server_of_a_local_client_leaves_copying_to_the_client_device(wire: Wire) -> None:
+    table = wire.datapath.maps["addresses"]
+    keys, values = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
+    keys["addr"][0] = np.frombuffer(addresses.pack("10.0.0.1"), np.uint32)
+    values["workload"], values["ifindex"] = 7, 5
+    table.update(keys, values)
+    wire.receives(tcp(b"GET / HTTP/1.1\r\n\r\n"))
+    assert wire.messages() == []
+
+
+def test_the_server_of_a_remote_client_copies(wire: Wire) -> None:
+    wire.receives(tcp(b"GET / HTTP/1.1\r\n\r\n"))
+    assert len(wire.messages()) == 1

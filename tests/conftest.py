@@ -1,0 +1,36 @@
+"""What all tests share: a datapath of their own, in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebpf import features
+from ebpf.datapath import Datapath, cleanup
+from ebpf.source import Options
+from tests.support.netns import node_fixture, pin_root
+
+__all__ = ["node_fixture", "pin_root"]
+
+SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096)
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Tests that need the kernel ask for this; CI is root, so nothing is skipped there."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it loads BPF programs")
+
+
+@pytest.fixture(scope="session")
+def datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
+    """A loaded datapath that is attached to nothing; gone when the session ends."""
+    pins = Path(f"/sys/fs/bpf/remora-test-{os.getpid()}")
+    state = tmp_path_factory.mktemp("state")
+    opened = Datapath(pins, state, SMALL, features.probe())
+    yield opened
+    opened.close()
+    cleanup(pins, state)

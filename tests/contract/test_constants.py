@@ -1,0 +1,70 @@
+"""What stands on both sides of the kernel border must be the same on both."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+import pytest
+
+from bpf_programs import ROOT
+from ebpf import constants
+from ebpf.datapath import Datapath
+from tests.support import layouts
+
+MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
+    "verdict": (constants.Verdict, "VERDICT_"),
+    "event_kind": (constants.EventKind, "EVENT_"),
+    "point": (constants.Point, "POINT_"),
+    "direction": (constants.Direction, "DIRECTION_"),
+    "mark": (constants.Mark, "MARK_"),
+    "payload_kind": (constants.PayloadKind, "PAYLOAD_"),
+    "counter": (constants.Counter, "COUNTER_"),
+    "frontend_flag": (constants.FrontendFlag, "FRONTEND_"),
+}
+_ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
+_VALUE = re.compile(r"^\s*(\w+) = (\d+)", re.MULTILINE)
+
+
+def header_enums() -> dict[str, dict[str, int]]:
+    text = (ROOT / "include" / "enums.h").read_text()
+    return {name: {key: int(value) for key, value in _VALUE.findall(body)} for name, body in _ENUM.findall(text)}
+
+
+def test_every_enum_of_the_header_is_mirrored() -> None:
+    assert set(header_enums()) == set(MIRRORS)
+
+
+@pytest.mark.parametrize("name", MIRRORS)
+def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
+    mirror, prefix = MIRRORS[name]
+    assert {prefix + member.name: int(member) for member in mirror} == header_enums()[name]
+
+
+@pytest.mark.parametrize(
+    ("table", "side", "struct"),
+    [
+        ("services", "key", "frontend_key"),
+        ("services", "value", "frontend"),
+        ("backends", "key", "backend_key"),
+        ("backends", "value", "backend"),
+        ("addresses", "key", "address_key"),
+        ("addresses", "value", "address"),
+        ("connections", "key", "conn_key"),
+        ("connections", "value", "conn"),
+        ("owners", "key", "owner_key"),
+        ("owners", "value", "owner"),
+        ("reverses", "key", "reverse_key"),
+        ("reverses", "value", "reverse"),
+        ("fragments", "key", "fragment_key"),
+        ("fragments", "value", "fragment"),
+        ("payload_scratch", "value", "payload_event"),
+    ],
+)
+def test_bcc_reports_the_layout_that_the_header_says_and_no_hidden_padding(
+    datapath: Datapath, table: str, side: str, struct: str
+) -> None:
+    reported = getattr(datapath.build.maps[table], side)
+    assert reported == layouts.dtype(struct)
+    named = sum(reported[name].itemsize for name in reported.names)
+    assert named == reported.itemsize, f"struct {struct} has padding that no field names"
