@@ -1,0 +1,249 @@
+"""Kubernetes objects, reduced to the fields that the agent reads.
+
+The client libraries' models cost kilobytes an object and seconds for ten thousand pods. msgspec decodes the same
+YAML or JSON straight into these small structs and refuses values of the wrong type with the path of the field.
+Unknown fields are skipped. Field names are those of the API, in Python's spelling.
+
+Sources: the API reference of `v1` Service, Pod, Namespace and of `discovery.k8s.io/v1` EndpointSlice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+SERVICE_PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
+HEADLESS_LABEL = "service.kubernetes.io/headless"
+HEADLESS_IP = "None"
+
+
+class Protocol(Enum):
+    """Transport of a port, by the API's word; `number` is the IP protocol's."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+    SCTP = "SCTP"
+
+    @property
+    def number(self) -> int:
+        return _PROTOCOL_NUMBERS[self]
+
+
+_PROTOCOL_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+
+
+class AddressType(Enum):
+    """What a slice's addresses are."""
+
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
+    FQDN = "FQDN"
+
+
+class ServiceType(Enum):
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+    EXTERNAL_NAME = "ExternalName"
+
+
+class TrafficPolicy(Enum):
+    """Whether all endpoints may be used, or only those of the node that the traffic arrives at."""
+
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+class IpMode(Enum):
+    """Whether a load balancer's address is translated by the node (VIP) or left to the balancer (Proxy)."""
+
+    VIP = "VIP"
+    PROXY = "Proxy"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """The name of one object; `namespace` is "" for what is not in one."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+class _Part(Struct, frozen=True, rename="camel", gc=False):
+    """Base of everything decoded: immutable, camelCase on the wire, never part of a reference cycle."""
+
+
+class OwnerReference(_Part, frozen=True):
+    kind: str
+    name: str
+    controller: bool = False
+
+
+class ObjectMeta(_Part, frozen=True):
+    name: Annotated[str, Meta(min_length=1)]
+    namespace: str = ""
+    labels: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+
+
+class KubeObject(_Part, frozen=True):
+    """What every object has. `kind` is spelled by the class, since a list's items may leave it out."""
+
+    metadata: ObjectMeta
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.metadata.labels
+
+    @property
+    def ref(self) -> ObjectRef:
+        return ObjectRef(type(self).__name__, self.metadata.namespace, self.metadata.name)
+
+
+class ServicePort(_Part, frozen=True):
+    """One port of a Service. `target_port` is a number or the name of a container's port; None: same as `port`."""
+
+    port: PortNumber
+    name: str = ""
+    protocol: Protocol = Protocol.TCP
+    target_port: int | str | None = None
+    node_port: int = 0
+
+
+class ServiceSpec(_Part, frozen=True):
+    type: ServiceType = ServiceType.CLUSTER_IP
+    cluster_ip: str = field(default="", name="clusterIP")
+    cluster_ips: tuple[str, ...] = field(default=(), name="clusterIPs")
+    external_ips: tuple[str, ...] = field(default=(), name="externalIPs")
+    ports: tuple[ServicePort, ...] = ()
+    internal_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    external_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+
+
+class LoadBalancerIngress(_Part, frozen=True):
+    ip: str = ""
+    ip_mode: IpMode = IpMode.VIP
+
+
+class LoadBalancerStatus(_Part, frozen=True):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(_Part, frozen=True):
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
+class Service(KubeObject, frozen=True):
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+class EndpointConditions(_Part, frozen=True):
+    """As the API writes them; None is unknown and reads as in `Endpoint`."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class ForZone(_Part, frozen=True):
+    name: str
+
+
+class ForNode(_Part, frozen=True):
+    name: str
+
+
+class EndpointHints(_Part, frozen=True):
+    for_zones: tuple[ForZone, ...] = ()
+    for_nodes: tuple[ForNode, ...] = ()
+
+
+class Endpoint(_Part, frozen=True):
+    """One endpoint of a slice. All addresses are one and the same endpoint; only the first is used."""
+
+    addresses: Annotated[tuple[str, ...], Meta(min_length=1)]
+    conditions: EndpointConditions = EndpointConditions()
+    hints: EndpointHints = EndpointHints()
+    node_name: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return self.conditions.ready is not False
+
+    @property
+    def serving(self) -> bool:
+        return self.conditions.serving is not False
+
+    @property
+    def terminating(self) -> bool:
+        return self.conditions.terminating is True
+
+
+class EndpointPort(_Part, frozen=True):
+    """A port of all endpoints of a slice; 0 means that the slice did not restrict it, and is not used."""
+
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    name: str = ""
+    protocol: Protocol = Protocol.TCP
+
+
+class EndpointSlice(KubeObject, frozen=True):
+    address_type: AddressType
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """Name of the Service that the slice belongs to, "" when the slice does not say."""
+        return self.metadata.labels.get(SERVICE_NAME_LABEL, "")
+
+
+class PodIP(_Part, frozen=True):
+    ip: str
+
+
+class PodSpec(_Part, frozen=True):
+    node_name: str = ""
+    host_network: bool = False
+
+
+class PodStatus(_Part, frozen=True):
+    """`phase` is Pending, Running, Succeeded, Failed or Unknown; the addresses of a finished pod are not its own."""
+
+    phase: str = ""
+    pod_ip: str = field(default="", name="podIP")
+    pod_ips: tuple[PodIP, ...] = field(default=(), name="podIPs")
+
+
+class Pod(KubeObject, frozen=True):
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The pod's addresses as text: `podIPs`, or `podIP` where a manifest gives only that."""
+        listed = tuple(entry.ip for entry in self.status.pod_ips)
+        return listed or ((self.status.pod_ip,) if self.status.pod_ip else ())
+
+
+class Namespace(KubeObject, frozen=True):
+    pass

@@ -1,0 +1,50 @@
+"""All that is wanted at one moment, as a source last read it, together with what was wrong with it.
+
+A snapshot is whole: who gets one programs exactly that and removes the rest. So a source never hands out half of
+what it read; what it could not read keeps its last good version and is told as a problem.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Service
+
+
+class Severity(Enum):
+    ERROR = "error"  # the file was not taken over: its last good version stays in force
+    NOTE = "note"  # the file was taken over, but a part of it has no effect
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """What is wrong, where (`line` counts from 1; 0 when no line is to blame) and what to do, in `message`."""
+
+    file: str
+    line: int
+    message: str
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{where}: {self.severity.value}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The wanted objects, sorted by namespace and name; `ignored` are objects of kinds that are not used."""
+
+    services: tuple[Service, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
+    ignored: tuple[ObjectRef, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    read_at: float = 0.0  # s, CLOCK_MONOTONIC
+
+    @property
+    def age(self) -> float:
+        """Seconds since the source was last read without losing sight of it."""
+        return time.monotonic() - self.read_at

@@ -1,0 +1,140 @@
+"""Bring the kernel's maps to a table without one connection noticing.
+
+Order is everything, as programs read while this writes: first slots, then the entries that count them, then entries go,
+then, when nobody can look at them any more, the slots that nothing counts. What does not fit is refused whole before
+anything is written. The maps are read once; from then on a mirror of them saves the reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from daemon.model.directory import Frontend, ServiceName
+from daemon.services.columns import entry_columns, frontend_keys, read_state, slot_columns, slot_keys
+from daemon.services.grace import wait_for_readers
+from daemon.services.numbers import NumberBook
+from daemon.services.plan import KernelState, Plan, Run, held_slots, make_plan, removable_first
+from daemon.services.table import ServicePortEntry, ServiceTable
+from ebpf.errors import MapFullError
+from ebpf.maps import HashMap
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many frontends an apply added, changed (number, count or backends) and removed."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A Service port in force and the number that the kernel knows it by."""
+
+    number: int
+    entry: ServicePortEntry
+
+
+class ServiceReconciler:
+    """The only writer of the maps `services` and `backends`. One call at a time, from any thread.
+
+    `grace` waits until no program can still use a count that was lowered.
+    """
+
+    def __init__(self, services: HashMap, backends: HashMap, grace: Callable[[], None] = wait_for_readers) -> None:
+        self._services = services
+        self._backends = backends
+        self._grace = grace
+        self._state: KernelState | None = None
+        self._numbers: NumberBook | None = None
+        self._applied: tuple[Applied, ...] = ()
+
+    def apply(self, table: ServiceTable) -> Changes:
+        """Make the kernel balance by the table.
+
+        Raises MapFullError, with nothing written, where it does not fit; KernelError where a write failed, after which
+        the next apply reads the maps again and goes on from there.
+        """
+        state = self._state or read_state(self._services, self._backends)
+        numbers = self._numbers or _number_book(state, table)
+        plan = make_plan(state, table, numbers.number)
+        remove_first = self._must_remove_first(plan, state)
+        self._state = None
+        if not plan.empty:
+            self._write(plan, removable_first(plan, state) if remove_first else None)
+        self._state = plan.after
+        self._numbers = numbers
+        numbers.keep_only(entry.key for entry in table.entries)
+        self._applied = tuple(Applied(numbers.number(entry), entry) for entry in table.entries)
+        return _changes(plan, state)
+
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """All ports in force, in the table's order."""
+        return self._applied
+
+    def names(self) -> dict[int, ServiceName]:
+        """Names by number, as the directory takes them."""
+        return {port.number: port.entry.key.name for port in self._applied}
+
+    def frontends(self) -> dict[Frontend, ServiceName]:
+        """Names by frontend, as the directory takes them."""
+        return {place: port.entry.key.name for port in self._applied for place in port.entry.frontends}
+
+    def _write(self, plan: Plan, early: Sequence[Run] | None) -> None:
+        """All writes of a plan; `early` are the slots to remove before anything is put, None where there is room."""
+        if early is not None:
+            self._drop_entries(plan.drop_entries)
+            self._drop_slots(early)
+        if plan.put_slots:
+            self._backends.update(*slot_columns(self._backends, plan.put_slots))
+        if plan.put_entries:
+            self._services.update(*entry_columns(self._services, plan.put_entries))
+        if early is None:
+            self._drop_entries(plan.drop_entries)
+        done = set(early or ())
+        self._drop_slots([*plan.drop_slots, *(run for run in plan.drop_numbers if run not in done)])
+
+    def _drop_entries(self, frontends: Sequence[Frontend]) -> None:
+        if frontends:
+            self._services.delete(frontend_keys(self._services, frontends))
+
+    def _drop_slots(self, runs: Sequence[Run]) -> None:
+        if runs:
+            self._grace()
+            self._backends.delete(slot_keys(self._backends, runs))
+
+    def _must_remove_first(self, plan: Plan, state: KernelState) -> bool:
+        """Whether there is room only after what is to go has gone; raises MapFullError where not even then."""
+        new_entries = sum(place not in state.entries for place in plan.put_entries)
+        entries, slots = len(state.entries) + new_entries, state.slot_count + plan.new_slots
+        if entries <= self._services.max_entries and slots <= self._backends.max_entries:
+            return False
+        _check_room(self._services, entries - len(plan.drop_entries))
+        _check_room(self._backends, slots - held_slots(removable_first(plan, state)))
+        return True
+
+
+def _check_room(table: HashMap, needed: int) -> None:
+    if needed > table.max_entries:
+        what = f"map {table.name} has room for {table.max_entries} entries and the Services need {needed}"
+        raise MapFullError(f"{what}; nothing was changed", hint=f"raise {table.name}_max in the settings")
+
+
+def _number_book(state: KernelState, table: ServiceTable) -> NumberBook:
+    return NumberBook({place: entry.number for place, entry in state.entries.items()}, state.slots, table)
+
+
+def _changes(plan: Plan, state: KernelState) -> Changes:
+    added = sum(place not in state.entries for place in plan.put_entries)
+    moved = sum(
+        place in plan.put_entries or entry.number in plan.touched
+        for place, entry in plan.after.entries.items()
+        if place in state.entries
+    )
+    return Changes(added, moved, len(plan.drop_entries))

@@ -1,0 +1,82 @@
+"""Files put together to one snapshot, with what only shows when all of them are seen side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from daemon.model.objects import HEADLESS_LABEL, EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
+from daemon.model.snapshot import Problem, Severity, Snapshot
+from daemon.sources.decode import Located
+from daemon.sources.files import FileState
+
+T = TypeVar("T", bound=KubeObject)
+Place = tuple[str, int]
+
+
+def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
+    """One snapshot of all files. An object that is written twice is taken from the later file, as `kubectl` would."""
+    chosen: dict[ObjectRef, tuple[Located, Place]] = {}
+    problems: list[Problem] = []
+    for name, state in files.items():
+        file = str(folder / name)
+        problems += _problems_of(file, state)
+        for located in state.content.objects:
+            ref = located.object.ref
+            if ref in chosen:
+                where = "{}:{}".format(*chosen[ref][1])
+                problems.append(_note((file, located.line), f"{ref} is also in {where}; this one is used"))
+            chosen[ref] = located, (file, located.line)
+    objects = [chosen[ref][0].object for ref in sorted(chosen)]
+    places = {ref: place for ref, (_, place) in chosen.items()}
+    problems += _orphans(objects, places)
+    problems += _shared_addresses(objects, places)
+    return Snapshot(
+        services=_only(Service, objects),
+        slices=_only(EndpointSlice, objects),
+        pods=_only(Pod, objects),
+        namespaces=_only(Namespace, objects),
+        ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
+        problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
+        read_at=time.monotonic(),
+    )
+
+
+def _problems_of(file: str, state: FileState) -> Iterator[Problem]:
+    if state.problem:
+        yield state.problem
+    for note in state.content.notes:
+        yield _note((file, note.line), note.message)
+
+
+def _orphans(objects: Iterable[KubeObject], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+    """Slices that name a Service which is not there."""
+    for found in objects:
+        if not isinstance(found, EndpointSlice) or not found.service or HEADLESS_LABEL in found.labels:
+            continue
+        service = ObjectRef("Service", found.namespace, found.service)
+        if service not in places:
+            yield _note(places[found.ref], f"{found.ref}: there is no {service}; it has no effect until there is")
+
+
+def _shared_addresses(objects: Iterable[KubeObject], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+    """Services that claim a clusterIP which another one has; the first by namespace and name keeps it."""
+    holders: dict[str, ObjectRef] = {}
+    for found in objects:
+        if not isinstance(found, Service):
+            continue
+        for address in found.spec.cluster_ips:
+            holder = holders.setdefault(address, found.ref)
+            if holder != found.ref and address != "None":
+                message = f"{found.ref}: clusterIP {address} is that of {holder}; the ports that both have stay there"
+                yield _note(places[found.ref], message)
+
+
+def _only(kind: type[T], objects: Iterable[KubeObject]) -> tuple[T, ...]:
+    return tuple(found for found in objects if isinstance(found, kind))
+
+
+def _note(place: Place, message: str) -> Problem:
+    return Problem(*place, message, Severity.NOTE)

@@ -1,0 +1,86 @@
+"""What is well-formed but will have no effect, said before somebody wonders.
+
+The API server refuses most of this; a folder has no API server. None of it stops anything: the object is taken over
+and the part in question is simply not programmed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+
+from daemon.model.objects import (
+    HEADLESS_IP,
+    HEADLESS_LABEL,
+    AddressType,
+    EndpointSlice,
+    KubeObject,
+    Pod,
+    Service,
+    ServiceType,
+)
+
+Finding = tuple[tuple[str | int, ...], str]
+
+_VERSIONS = {AddressType.IPV4: 4, AddressType.IPV6: 6}
+
+
+def notes(found: KubeObject) -> Iterator[Finding]:
+    """Findings of one object alone: the path of the field, and what about it."""
+    if isinstance(found, Service):
+        yield from _service(found)
+    elif isinstance(found, EndpointSlice):
+        yield from _slice(found)
+    elif isinstance(found, Pod):
+        yield from _addresses(("status", "podIPs" if found.status.pod_ips else "podIP"), found.addresses)
+
+
+def _service(service: Service) -> Iterator[Finding]:
+    spec = service.spec
+    if spec.type is ServiceType.EXTERNAL_NAME or spec.cluster_ip == HEADLESS_IP:
+        return
+    if not spec.ports:
+        yield ("spec",), "no ports, so it cannot be reached; add spec.ports"
+    if not spec.cluster_ips:
+        yield ("spec",), "no clusterIP, and a folder has nobody to allocate one; write spec.clusterIP"
+    yield from _addresses(("spec", "clusterIPs" if len(spec.cluster_ips) > 1 else "clusterIP"), spec.cluster_ips)
+    numbers = Counter((port.port, port.protocol) for port in spec.ports)
+    names = Counter(port.name for port in spec.ports)
+    for index, port in enumerate(spec.ports):
+        if numbers[port.port, port.protocol] > 1:
+            yield ("spec", "ports", index), f"port {port.port}/{port.protocol.value} twice; only the first is used"
+        elif names[port.name] > 1:
+            yield ("spec", "ports", index), f'port name "{port.name}" twice, so both get the same endpoints; rename one'
+
+
+def _slice(slice_: EndpointSlice) -> Iterator[Finding]:
+    if HEADLESS_LABEL in slice_.labels:
+        return
+    if not slice_.service:
+        yield ("metadata", "labels"), "no label kubernetes.io/service-name, so it belongs to no Service; add it"
+    if slice_.address_type is AddressType.FQDN:
+        yield ("addressType",), "names instead of addresses are not used; write IPv4 or IPv6"
+        return
+    for index, port in enumerate(slice_.ports):
+        if not port.port:
+            yield ("ports", index), "no port number, so it is not used; write ports[].port"
+    version = _VERSIONS[slice_.address_type]
+    for index, endpoint in enumerate(slice_.endpoints):
+        if _version(endpoint.addresses[0]) != version:
+            text = f'"{endpoint.addresses[0]}" is not an {slice_.address_type.value} address; the endpoint is not used'
+            yield ("endpoints", index, "addresses", 0), text
+
+
+def _addresses(path: tuple[str | int, ...], addresses: Iterable[str]) -> Iterator[Finding]:
+    for address in addresses:
+        if not _version(address) and address != HEADLESS_IP:
+            yield path, f'"{address}" is not an IP address; it is not used'
+
+
+def _version(address: str) -> int:
+    """4 or 6; 0 for what is no address."""
+    try:
+        return ip_address(address).version
+    except ValueError:
+        return 0

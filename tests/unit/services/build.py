@@ -1,0 +1,50 @@
+"""Short ways to write snapshots in tests."""
+
+from __future__ import annotations
+
+from msgspec import convert
+
+from daemon.model.objects import EndpointSlice, Service
+from daemon.model.snapshot import Snapshot
+from daemon.model.workload import Node
+from daemon.services.table import ServiceTable, compile_services
+from ebpf.addresses import text
+
+HERE = Node("here", "zone-a")
+
+
+def service(name: str, ip: str = "10.96.0.1", *ports: dict[str, object], **spec: object) -> Service:
+    """A Service of namespace shop; `ip` may name several addresses."""
+    ips = ip.split()
+    body = {"clusterIP": ips[0] if ips else "", "clusterIPs": ips, "ports": list(ports) or [{"port": 80}], **spec}
+    return convert({"metadata": {"name": name, "namespace": "shop"}, "spec": body}, Service)
+
+
+def slice_(owner: str, addresses: str, name: str = "", **fields: object) -> EndpointSlice:
+    """A slice of namespace shop with one unnamed port 8080; the family follows from the first address."""
+    listed = addresses.split()
+    labels = {"kubernetes.io/service-name": owner} if owner else {}
+    body = {
+        "metadata": {"name": name or f"{owner}-a", "namespace": "shop", "labels": labels},
+        "addressType": "IPv6" if listed and ":" in listed[0] else "IPv4",
+        "ports": [{"port": 8080}],
+        "endpoints": [{"addresses": [address]} for address in listed],
+        **fields,
+    }
+    return convert(body, EndpointSlice)
+
+
+def compiled(*objects: Service | EndpointSlice, before: ServiceTable | None = None) -> ServiceTable:
+    snapshot = Snapshot(
+        services=tuple(found for found in objects if isinstance(found, Service)),
+        slices=tuple(found for found in objects if isinstance(found, EndpointSlice)),
+    )
+    return compile_services(snapshot, HERE, before)
+
+
+def told(table: ServiceTable) -> dict[str, list[str]]:
+    """Frontends and backends as people write them: {"10.96.0.1:80/6": ["10.0.0.1:8080"]}."""
+    return {
+        f"{text(place.address)}:{place.port}/{place.protocol}": [f"{ip}:{port}" for ip, port in entry.targets()]
+        for place, entry in table.frontends.items()
+    }

@@ -1,0 +1,224 @@
+"""What the reconciler writes, which numbers it gives, and what it refuses."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+from daemon.model.directory import Directory, Frontend, ServiceName
+from daemon.model.objects import AddressType, Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service, ServicePort
+from daemon.model.objects import ServiceSpec as Spec
+from daemon.model.snapshot import Snapshot
+from daemon.services.grace import wait_for_readers
+from daemon.services.plan import arrange
+from daemon.services.reconcile import Changes, ServiceReconciler
+from daemon.services.table import compile_services
+from ebpf.addresses import pack
+from ebpf.errors import MapFullError
+from tests.unit.services.build import HERE, compiled, service, slice_
+from tests.unit.services.memory import MemoryMap, backend_map, service_map
+
+
+def no_grace() -> None:
+    """Tests have no programs to wait for."""
+
+
+@pytest.fixture
+def services() -> MemoryMap:
+    return service_map()
+
+
+@pytest.fixture
+def backends() -> MemoryMap:
+    return backend_map()
+
+
+@pytest.fixture
+def reconciler(services: MemoryMap, backends: MemoryMap) -> ServiceReconciler:
+    return ServiceReconciler(services, backends, no_grace)
+
+
+API: list[Service | EndpointSlice] = [service("api"), slice_("api", "10.0.0.1 10.0.0.2")]
+PORT = ServicePort(80, "http")
+WEB: list[Service | EndpointSlice] = [service("web", "10.96.0.2"), slice_("web", "10.0.0.3")]
+
+
+def numbers(reconciler: ServiceReconciler) -> dict[str, int]:
+    return {port.entry.key.name.name: port.number for port in reconciler.applied}
+
+
+def test_entries_and_slots_are_written_in_the_kernels_own_form(
+    reconciler: ServiceReconciler, services: MemoryMap, backends: MemoryMap
+) -> None:
+    assert reconciler.apply(compiled(*API)) == Changes(added=1)
+    ((key, value),) = services.rows.items()
+    assert key == pack("10.96.0.1") + b"\x00\x50" + b"\x06" + b"\x00"
+    assert np.frombuffer(value, np.uint32).tolist() == [1, 2, 1, 0]
+    slots, records = backends.items()
+    assert slots[["service", "slot"]].tolist() == [(1, 0), (1, 1)]
+    expected = [pack("10.0.0.1") + b"\x1f\x90\0\0", pack("10.0.0.2") + b"\x1f\x90\0\0"]
+    assert [record.tobytes() for record in records] == expected
+
+
+def test_an_apply_without_a_difference_writes_nothing(
+    reconciler: ServiceReconciler, services: MemoryMap, backends: MemoryMap
+) -> None:
+    reconciler.apply(compiled(*API))
+    calls = services.calls, backends.calls
+    assert not reconciler.apply(compiled(*API))
+    assert (services.calls, backends.calls) == calls
+
+
+def test_a_restarted_agent_adopts_numbers_and_writes_nothing(services: MemoryMap, backends: MemoryMap) -> None:
+    first = ServiceReconciler(services, backends, no_grace)
+    first.apply(compiled(*WEB))
+    first.apply(compiled(*API, *WEB))
+    calls = services.calls, backends.calls
+    second = ServiceReconciler(services, backends, no_grace)
+    assert second.apply(compiled(*API, *WEB)) == Changes()
+    assert numbers(second) == numbers(first) == {"web": 1, "api": 2}
+    assert (services.calls, backends.calls) == calls
+
+
+def test_a_new_service_gets_a_number_above_all_that_the_maps_mention(services: MemoryMap, backends: MemoryMap) -> None:
+    ServiceReconciler(services, backends, no_grace).apply(compiled(*API, *WEB))
+    later = ServiceReconciler(services, backends, no_grace)
+    later.apply(compiled(*WEB, service("new", "10.96.0.3")))
+    assert numbers(later) == {"web": 2, "new": 3}
+
+
+def test_a_service_that_comes_back_is_a_new_one(reconciler: ServiceReconciler) -> None:
+    reconciler.apply(compiled(*API))
+    reconciler.apply(compiled())
+    reconciler.apply(compiled(*API))
+    assert numbers(reconciler) == {"api": 2}
+
+
+def test_an_address_that_moves_to_another_service_takes_its_number(
+    reconciler: ServiceReconciler, backends: MemoryMap
+) -> None:
+    reconciler.apply(compiled(*API))
+    changes = reconciler.apply(compiled(service("other"), slice_("other", "10.0.0.9")))
+    assert changes == Changes(changed=1)
+    assert numbers(reconciler) == {"other": 2}
+    assert backends.items()[0][["service", "slot"]].tolist() == [(2, 0)]
+
+
+def test_a_service_keeps_its_number_when_its_address_changes(reconciler: ServiceReconciler) -> None:
+    reconciler.apply(compiled(*API))
+    changes = reconciler.apply(compiled(service("api", "10.96.0.77"), API[1]))
+    assert changes == Changes(added=1, removed=1)
+    assert numbers(reconciler) == {"api": 1}
+
+
+def test_a_change_of_backends_alone_is_counted(reconciler: ServiceReconciler) -> None:
+    reconciler.apply(compiled(*API, *WEB))
+    assert reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1 10.0.0.7"), *WEB)) == Changes(changed=1)
+
+
+def test_a_removed_service_leaves_no_entry_and_no_slot(
+    reconciler: ServiceReconciler, services: MemoryMap, backends: MemoryMap
+) -> None:
+    reconciler.apply(compiled(*API))
+    assert reconciler.apply(compiled()) == Changes(removed=1)
+    assert (services.rows, backends.rows) == ({}, {})
+
+
+def test_a_first_sync_is_one_call_for_each_map(
+    reconciler: ServiceReconciler, services: MemoryMap, backends: MemoryMap
+) -> None:
+    reconciler.apply(compiled(*API, *WEB))
+    assert (services.calls, backends.calls) == (1, 1)
+
+
+def test_what_does_not_fit_is_refused_whole_and_says_what_to_do(services: MemoryMap) -> None:
+    backends = backend_map(3)
+    reconciler = ServiceReconciler(services, backends, no_grace)
+    reconciler.apply(compiled(*API))
+    before = dict(services.rows), dict(backends.rows)
+    with pytest.raises(MapFullError, match=r"backends has room for 3 entries and the Services need 4.*backends_max"):
+        reconciler.apply(compiled(*API, service("web", "10.96.0.2"), slice_("web", "10.0.0.3 10.0.0.4")))
+    assert (services.rows, backends.rows) == before
+    assert numbers(reconciler) == {"api": 1}
+    reconciler.apply(compiled(*API, *WEB))
+    assert len(backends.rows) == 3
+
+
+def test_a_full_map_makes_room_before_it_takes_the_new(services: MemoryMap) -> None:
+    backends = backend_map(2)
+    reconciler = ServiceReconciler(services, backends, no_grace)
+    reconciler.apply(compiled(*API))
+    assert reconciler.apply(compiled(*WEB)) == Changes(added=1, removed=1)
+    assert len(backends.rows) == 1
+
+
+def test_a_full_entry_map_makes_room_even_for_services_without_backends(backends: MemoryMap) -> None:
+    services = service_map(1)
+    reconciler = ServiceReconciler(services, backends, no_grace)
+    reconciler.apply(compiled(service("api")))
+    assert reconciler.apply(compiled(*WEB)) == Changes(added=1, removed=1)
+    assert len(services.rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "slots"),
+    [
+        ("", "abc", "abc"),
+        ("abc", "abc", "abc"),
+        ("cab", "abc", "cab"),
+        ("abc", "bc", "cb"),
+        ("abc", "ab", "ab"),
+        ("abcd", "ad", "ad"),
+        ("abcd", "axd", "axd"),
+        ("abc", "xyz", "xyz"),
+        ("ab", "xyz", "xyz"),
+        ("aab", "ab", "ab"),
+        ("abc", "", ""),
+        ("abcde", "e", "e"),
+    ],
+)
+def test_backends_that_stay_keep_their_slot_and_holes_are_filled(held: str, wanted: str, slots: str) -> None:
+    assert b"".join(arrange([bytes([ord(c)]) for c in held], [bytes([ord(c)]) for c in wanted])).decode() == slots
+
+
+def test_slots_that_a_killed_agent_left_are_cleaned_up(services: MemoryMap, backends: MemoryMap) -> None:
+    keys, values = np.zeros(3, backends.key_dtype), np.ones(3, backends.value_dtype)
+    keys["service"], keys["slot"] = [7, 7, 9], [0, 5, 2]
+    backends.update(keys, values)
+    reconciler = ServiceReconciler(services, backends, no_grace)
+    reconciler.apply(compiled(*WEB))
+    assert backends.items()[0][["service", "slot"]].tolist() == [(10, 0)]
+
+
+def test_the_directory_learns_names_by_number_and_by_frontend(reconciler: ServiceReconciler) -> None:
+    reconciler.apply(compiled(*API, *WEB))
+    directory = Directory()
+    directory.update_services(reconciler.names(), reconciler.frontends())
+    assert directory.service(1) == ServiceName("shop", "api")
+    assert directory.frontend(pack("10.96.0.2"), 80, 6) == ServiceName("shop", "web")
+    assert reconciler.frontends()[Frontend(pack("10.96.0.1"), 80, 6)].name == "api"
+
+
+def test_waiting_for_readers_comes_back_in_a_moment() -> None:
+    start = perf_counter()
+    wait_for_readers()
+    assert perf_counter() - start < 1
+
+
+def test_ten_thousand_services_of_ten_endpoints_are_in_force_within_two_seconds(
+    reconciler: ServiceReconciler, backends: MemoryMap
+) -> None:
+    made, slices = [], []
+    for index in range(10_000):
+        tail = f"{index // 250}.{index % 250}"
+        made.append(Service(ObjectMeta(f"s{index}", "shop"), Spec(cluster_ips=(f"10.96.{tail}",), ports=(PORT,))))
+        meta = ObjectMeta(f"s{index}-a", "shop", {"kubernetes.io/service-name": f"s{index}"})
+        endpoints = tuple(Endpoint((f"10.{number}.{tail}",)) for number in range(10))
+        slices.append(EndpointSlice(meta, AddressType.IPV4, endpoints, (EndpointPort(8080, "http"),)))
+    start = perf_counter()
+    table = compile_services(Snapshot(tuple(made), tuple(slices)), HERE)
+    assert reconciler.apply(table) == Changes(added=10_000)
+    assert perf_counter() - start < 2
+    assert len(backends.rows) == 100_000
