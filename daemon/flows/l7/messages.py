@@ -1,0 +1,53 @@
+"""What was said: one DNS or HTTP message, small enough to keep sixty thousand of them.
+
+They are msgspec structs because the message ring keeps them encoded; a Python object for each would cost more memory
+than all flow records together.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+REDACTED = "HUBBLE_REDACTED"
+"""What stands in place of a secret; the word that Hubble's users search for."""
+
+
+class DnsMessage(Struct, frozen=True, tag=1, array_like=True, gc=False):
+    """A DNS query or answer (RFC 1035). `query` is lower case with a trailing dot; `ttl` is the smallest, seconds.
+
+    `rrtypes` has one entry per answer record. `latency_ns` is 0 on queries and on answers whose query was not seen.
+    """
+
+    id: int
+    query: str
+    qtypes: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
+    cnames: tuple[str, ...] = ()
+    ttl: int = 0
+    rcode: int = 0
+    rrtypes: tuple[str, ...] = ()
+    response: bool = False
+    latency_ns: int = 0
+
+
+class HttpMessage(Struct, frozen=True, tag=2, array_like=True, gc=False):
+    """A head of HTTP/1.x (RFC 9112); requests have `code` 0.
+
+    A response carries the method, URL and host of its request once the two were paired. `url` is the request target
+    as sent until the pipeline makes it absolute.
+    """
+
+    method: str
+    url: str
+    protocol: str
+    code: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    host: str = ""
+    latency_ns: int = 0
+
+    @property
+    def response(self) -> bool:
+        return self.code != 0
+
+
+L7Message = DnsMessage | HttpMessage

@@ -1,0 +1,19 @@
+# ruff: noqa
+# fmt: off
+# mypy: ignore-errors
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from daemon.proto import health_pb2
+
+
+class HealthStub:
+    def __init__(self, channel: Any) -> None: ...
+    def Check(self, request: health_pb2.HealthCheckRequest, timeout: float | None = ...) -> health_pb2.HealthCheckResponse: ...
+    def Watch(self, request: health_pb2.HealthCheckRequest, timeout: float | None = ...) -> Iterator[health_pb2.HealthCheckResponse]: ...
+
+class HealthServicer:
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse: ...
+    def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]: ...
+
+def add_HealthServicer_to_server(servicer: HealthServicer, server: Any) -> None: ...

@@ -1,0 +1,409 @@
+# mypy: ignore-errors
+import datetime
+
+from daemon.proto import observer_pb2 as _observer_pb2
+from daemon.proto import flow_pb2 as _flow_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_UNKNOWN: _ClassVar[Health]
+    HEALTH_OK: _ClassVar[Health]
+    HEALTH_DEGRADED: _ClassVar[Health]
+HEALTH_UNKNOWN: Health
+HEALTH_OK: Health
+HEALTH_DEGRADED: Health
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("health", "version", "node", "kernel", "pid", "uptime_ns", "resident_bytes", "config", "pins", "origin", "features", "programs", "maps", "sources", "counters", "flows", "losses", "warnings", "services", "endpoints", "metrics_port")
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    UPTIME_NS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    PROGRAMS_FIELD_NUMBER: _ClassVar[int]
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    FLOWS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_PORT_FIELD_NUMBER: _ClassVar[int]
+    health: Health
+    version: str
+    node: str
+    kernel: str
+    pid: int
+    uptime_ns: int
+    resident_bytes: int
+    config: str
+    pins: str
+    origin: str
+    features: _containers.RepeatedCompositeFieldContainer[Feature]
+    programs: _containers.RepeatedCompositeFieldContainer[Program]
+    maps: _containers.RepeatedCompositeFieldContainer[Map]
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    counters: _containers.RepeatedCompositeFieldContainer[Counter]
+    flows: FlowState
+    losses: _containers.RepeatedCompositeFieldContainer[Loss]
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    services: int
+    endpoints: int
+    metrics_port: int
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., kernel: _Optional[str] = ..., pid: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config: _Optional[str] = ..., pins: _Optional[str] = ..., origin: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., programs: _Optional[_Iterable[_Union[Program, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., flows: _Optional[_Union[FlowState, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., services: _Optional[int] = ..., endpoints: _Optional[int] = ..., metrics_port: _Optional[int] = ...) -> None: ...
+
+class Feature(_message.Message):
+    __slots__ = ("name", "present", "purpose", "required")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    present: bool
+    purpose: str
+    required: bool
+    def __init__(self, name: _Optional[str] = ..., present: _Optional[bool] = ..., purpose: _Optional[str] = ..., required: _Optional[bool] = ...) -> None: ...
+
+class Program(_message.Message):
+    __slots__ = ("name", "hook", "attached", "id", "run_count", "run_time_ns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOOK_FIELD_NUMBER: _ClassVar[int]
+    ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RUN_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    hook: str
+    attached: _containers.RepeatedScalarFieldContainer[str]
+    id: int
+    run_count: int
+    run_time_ns: int
+    def __init__(self, name: _Optional[str] = ..., hook: _Optional[str] = ..., attached: _Optional[_Iterable[str]] = ..., id: _Optional[int] = ..., run_count: _Optional[int] = ..., run_time_ns: _Optional[int] = ...) -> None: ...
+
+class Map(_message.Message):
+    __slots__ = ("name", "type", "entries", "max_entries", "key_bytes", "value_bytes", "purpose", "uncounted")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    MAX_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    KEY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    UNCOUNTED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    entries: int
+    max_entries: int
+    key_bytes: int
+    value_bytes: int
+    purpose: str
+    uncounted: bool
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., entries: _Optional[int] = ..., max_entries: _Optional[int] = ..., key_bytes: _Optional[int] = ..., value_bytes: _Optional[int] = ..., purpose: _Optional[str] = ..., uncounted: _Optional[bool] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("kind", "path", "age_ns", "services", "slices", "pods", "namespaces", "ignored", "problems", "notes")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    path: str
+    age_ns: int
+    services: int
+    slices: int
+    pods: int
+    namespaces: int
+    ignored: int
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    notes: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, kind: _Optional[str] = ..., path: _Optional[str] = ..., age_ns: _Optional[int] = ..., services: _Optional[int] = ..., slices: _Optional[int] = ..., pods: _Optional[int] = ..., namespaces: _Optional[int] = ..., ignored: _Optional[int] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("file", "line", "message")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    line: int
+    message: str
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Counter(_message.Message):
+    __slots__ = ("name", "value", "meaning", "fault")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: int
+    meaning: str
+    fault: bool
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[int] = ..., meaning: _Optional[str] = ..., fault: _Optional[bool] = ...) -> None: ...
+
+class FlowState(_message.Message):
+    __slots__ = ("stored", "capacity", "seen", "rate", "oldest", "followers")
+    STORED_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
+    stored: int
+    capacity: int
+    seen: int
+    rate: float
+    oldest: _timestamp_pb2.Timestamp
+    followers: int
+    def __init__(self, stored: _Optional[int] = ..., capacity: _Optional[int] = ..., seen: _Optional[int] = ..., rate: _Optional[float] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., followers: _Optional[int] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("where", "count", "last")
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    where: str
+    count: int
+    last: _timestamp_pb2.Timestamp
+    def __init__(self, where: _Optional[str] = ..., count: _Optional[int] = ..., last: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListServicesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListServicesResponse(_message.Message):
+    __slots__ = ("services",)
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.RepeatedCompositeFieldContainer[Service]
+    def __init__(self, services: _Optional[_Iterable[_Union[Service, _Mapping]]] = ...) -> None: ...
+
+class Service(_message.Message):
+    __slots__ = ("number", "namespace", "name", "port_name", "type", "address", "port", "protocol", "backends")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    namespace: str
+    name: str
+    port_name: str
+    type: str
+    address: str
+    port: int
+    protocol: str
+    backends: _containers.RepeatedCompositeFieldContainer[Backend]
+    def __init__(self, number: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port_name: _Optional[str] = ..., type: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ...) -> None: ...
+
+class Backend(_message.Message):
+    __slots__ = ("address", "port", "workload")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    port: int
+    workload: str
+    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., workload: _Optional[str] = ...) -> None: ...
+
+class ListEndpointsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListEndpointsResponse(_message.Message):
+    __slots__ = ("endpoints",)
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    endpoints: _containers.RepeatedCompositeFieldContainer[Endpoint]
+    def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
+
+class Endpoint(_message.Message):
+    __slots__ = ("number", "identity", "namespace", "name", "addresses", "labels", "owners", "device", "ifindex")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    IFINDEX_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    identity: int
+    namespace: str
+    name: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    owners: _containers.RepeatedCompositeFieldContainer[Owner]
+    device: str
+    ifindex: int
+    def __init__(self, number: _Optional[int] = ..., identity: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., device: _Optional[str] = ..., ifindex: _Optional[int] = ...) -> None: ...
+
+class Owner(_message.Message):
+    __slots__ = ("kind", "name")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    name: str
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ListIdentitiesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListIdentitiesResponse(_message.Message):
+    __slots__ = ("identities",)
+    IDENTITIES_FIELD_NUMBER: _ClassVar[int]
+    identities: _containers.RepeatedCompositeFieldContainer[Identity]
+    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ...) -> None: ...
+
+class Identity(_message.Message):
+    __slots__ = ("number", "name", "labels", "endpoints")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    endpoints: int
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ..., endpoints: _Optional[int] = ...) -> None: ...
+
+class ListMapsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListMapsResponse(_message.Message):
+    __slots__ = ("maps",)
+    MAPS_FIELD_NUMBER: _ClassVar[int]
+    maps: _containers.RepeatedCompositeFieldContainer[Map]
+    def __init__(self, maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ...) -> None: ...
+
+class MonitorRequest(_message.Message):
+    __slots__ = ("last", "stored_only")
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    STORED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    last: int
+    stored_only: bool
+    def __init__(self, last: _Optional[int] = ..., stored_only: _Optional[bool] = ...) -> None: ...
+
+class MonitorResponse(_message.Message):
+    __slots__ = ("records", "lost")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[Record]
+    lost: int
+    def __init__(self, records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., lost: _Optional[int] = ...) -> None: ...
+
+class Record(_message.Message):
+    __slots__ = ("sequence", "time", "kind", "verdict", "point", "direction", "reply", "protocol", "source", "source_port", "destination", "destination_port", "tcp_flags", "icmp_type", "icmp_code", "length", "ifindex", "source_workload", "destination_workload", "service", "marks", "reason", "extra")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    POINT_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_PORT_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_PORT_FIELD_NUMBER: _ClassVar[int]
+    TCP_FLAGS_FIELD_NUMBER: _ClassVar[int]
+    ICMP_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ICMP_CODE_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    IFINDEX_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    time: _timestamp_pb2.Timestamp
+    kind: str
+    verdict: str
+    point: str
+    direction: str
+    reply: bool
+    protocol: str
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    tcp_flags: str
+    icmp_type: int
+    icmp_code: int
+    length: int
+    ifindex: int
+    source_workload: int
+    destination_workload: int
+    service: int
+    marks: _containers.RepeatedScalarFieldContainer[str]
+    reason: int
+    extra: FlowExtra
+    def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., verdict: _Optional[str] = ..., point: _Optional[str] = ..., direction: _Optional[str] = ..., reply: _Optional[bool] = ..., protocol: _Optional[str] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[str] = ..., icmp_type: _Optional[int] = ..., icmp_code: _Optional[int] = ..., length: _Optional[int] = ..., ifindex: _Optional[int] = ..., source_workload: _Optional[int] = ..., destination_workload: _Optional[int] = ..., service: _Optional[int] = ..., marks: _Optional[_Iterable[str]] = ..., reason: _Optional[int] = ..., extra: _Optional[_Union[FlowExtra, _Mapping]] = ...) -> None: ...
+
+class FlowExtra(_message.Message):
+    __slots__ = ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes", "age_ns", "handshake_ns", "pid", "comm", "cgroup")
+    FORWARD_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    FORWARD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_PACKETS_FIELD_NUMBER: _ClassVar[int]
+    REVERSE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    AGE_NS_FIELD_NUMBER: _ClassVar[int]
+    HANDSHAKE_NS_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    COMM_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    forward_packets: int
+    forward_bytes: int
+    reverse_packets: int
+    reverse_bytes: int
+    age_ns: int
+    handshake_ns: int
+    pid: int
+    comm: str
+    cgroup: int
+    def __init__(self, forward_packets: _Optional[int] = ..., forward_bytes: _Optional[int] = ..., reverse_packets: _Optional[int] = ..., reverse_bytes: _Optional[int] = ..., age_ns: _Optional[int] = ..., handshake_ns: _Optional[int] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., cgroup: _Optional[int] = ...) -> None: ...
+
+class FlowBatch(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[FlowItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[FlowItem, _Mapping]]] = ...) -> None: ...
+
+class FlowItem(_message.Message):
+    __slots__ = ("response", "extra")
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    response: _observer_pb2.GetFlowsResponse
+    extra: FlowExtra
+    def __init__(self, response: _Optional[_Union[_observer_pb2.GetFlowsResponse, _Mapping]] = ..., extra: _Optional[_Union[FlowExtra, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,104 @@
+"""DNS heads."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import dns.message
+import dns.rrset
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.flows.l7 import DnsMessage, decode_dns
+from tests.unit.flows.samples import dns_answer, dns_query
+
+
+def test_a_query_is_decoded() -> None:
+    assert decode_dns(dns_query("API.shop.svc.", "AAAA")) == DnsMessage(77, "api.shop.svc.", ("AAAA",))
+
+
+def test_an_answer_carries_addresses_aliases_types_and_the_smallest_ttl() -> None:
+    answer = dns.message.make_response(dns.message.from_wire(dns_query("www.example.org.")))
+    answer.answer.append(dns.rrset.from_text("www.example.org.", 300, "IN", "CNAME", "cdn.example.net."))
+    answer.answer.append(dns.rrset.from_text("cdn.example.net.", 20, "IN", "A", "192.0.2.1", "192.0.2.2"))
+    message = decode_dns(answer.to_wire())
+    assert message is not None
+    assert sorted(message.ips) == ["192.0.2.1", "192.0.2.2"]  # the encoder shuffles
+    assert message.cnames == ("cdn.example.net.",)
+    assert (message.ttl, message.rrtypes, message.rcode) == (20, ("CNAME", "A", "A"), 0)
+    assert message.response
+
+
+def test_a_failed_answer_carries_its_code() -> None:
+    message = decode_dns(dns_answer(ips=(), rcode=3))
+    assert message is not None
+    assert (message.rcode, message.ttl, message.ips) == (3, 0, ())
+
+
+def test_an_answer_that_was_cut_off_gives_the_records_that_are_whole() -> None:
+    whole = dns_answer(ips=tuple(f"192.0.2.{number}" for number in range(20)))
+    message = decode_dns(whole[: len(whole) - 40])
+    assert message is not None
+    assert len(message.ips) == 17
+
+
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_over_tcp_a_message_is_found_with_and_without_its_length_in_the_segment(prefixed: bool) -> None:
+    data = dns_query()
+    segment = len(data).to_bytes(2, "big") + data if prefixed else data
+    message = decode_dns(segment, stream=True)
+    assert message is not None
+    assert (message.id, message.query) == (77, "api.shop.svc.")
+
+
+def test_equal_messages_keep_their_own_ids() -> None:
+    assert [m.id for m in map(decode_dns, (dns_query(number=1), dns_query(number=2))) if m] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00" * 11,
+        b"\x00" * 12,
+        b"GET / HTTP/1.1\r\n\r\n",
+        dns_query()[:14],
+        b"\x00\x4d\x28\x00" + dns_query()[4:],  # opcode UPDATE
+        b"\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01",  # name that points at itself
+    ],
+)
+def test_what_is_no_query_or_answer_gives_nothing(data: bytes) -> None:
+    assert decode_dns(data) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=1_100), st.booleans())
+def test_any_bytes_are_survived(data: bytes, stream: bool) -> None:
+    message = decode_dns(data, stream)
+    assert message is None or isinstance(message, DnsMessage)
+
+
+def test_mutated_answers_are_survived_quickly_and_give_bounded_messages() -> None:
+    random_ = random.Random(7)
+    seed = dns_answer(ips=tuple(f"192.0.2.{number}" for number in range(30)))
+    slowest = 0.0
+    for _ in range(3_000):
+        data = bytearray(seed)
+        for _ in range(random_.randrange(1, 12)):
+            data[random_.randrange(len(data))] = random_.randrange(256)
+        begun = time.perf_counter()
+        message = decode_dns(bytes(data))
+        slowest = max(slowest, time.perf_counter() - begun)
+        assert message is None or (len(message.ips) <= 32 and len(message.rrtypes) <= 32 and len(message.qtypes) <= 32)
+    assert slowest < 0.25
+
+
+def test_a_message_made_to_hurt_is_read_in_bounded_time() -> None:
+    header = b"\x00\x01\x81\x80\xff\xff\xff\xff\xff\xff\xff\xff"
+    labels = b"\x01a" * 120 + b"\x00"
+    pointers = b"\xc0\x0c\x00\x01\x00\x01" * 2_000
+    begun = time.perf_counter()
+    decode_dns(header + labels + b"\x00\x01\x00\x01" + pointers)
+    assert time.perf_counter() - begun < 0.5
