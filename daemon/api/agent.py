@@ -1,0 +1,89 @@
+"""The agent's own API, `remora.v1.Agent`: state, tables, raw records, and flows by the batch for the CLI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from daemon.api import listings, records
+from daemon.api.losses import LossLog
+from daemon.api.observer import stream
+from daemon.api.stream import BATCH, Found
+from daemon.api.view import AgentView
+from daemon.proto import observer_pb2, remora_pb2, remora_pb2_grpc
+
+
+class AgentService(remora_pb2_grpc.AgentServicer):
+    """`remora.v1.Agent`."""
+
+    def __init__(self, view: AgentView, losses: LossLog) -> None:
+        self._view = view
+        self._losses = losses
+
+    async def Status(self, request: remora_pb2.StatusRequest, context: Any) -> remora_pb2.StatusResponse:
+        status = self._view.status()
+        status.flows.CopyFrom(flow_state(self._view))
+        return status
+
+    async def ListServices(
+        self, request: remora_pb2.ListServicesRequest, context: Any
+    ) -> remora_pb2.ListServicesResponse:
+        return remora_pb2.ListServicesResponse(services=self._view.services())
+
+    async def ListEndpoints(
+        self, request: remora_pb2.ListEndpointsRequest, context: Any
+    ) -> remora_pb2.ListEndpointsResponse:
+        return remora_pb2.ListEndpointsResponse(endpoints=listings.endpoints(self._view.directory))
+
+    async def ListIdentities(
+        self, request: remora_pb2.ListIdentitiesRequest, context: Any
+    ) -> remora_pb2.ListIdentitiesResponse:
+        return remora_pb2.ListIdentitiesResponse(identities=listings.identities(self._view.directory))
+
+    async def ListMaps(self, request: remora_pb2.ListMapsRequest, context: Any) -> remora_pb2.ListMapsResponse:
+        return remora_pb2.ListMapsResponse(maps=self._view.maps())
+
+    async def GetFlowBatches(
+        self, request: observer_pb2.GetFlowsRequest, context: Any
+    ) -> AsyncIterator[remora_pb2.FlowBatch]:
+        async for batch in stream(self._view, self._losses, request, context):
+            yield remora_pb2.FlowBatch(items=[self._item(found) for found in batch])
+
+    def _item(self, found: Found) -> remora_pb2.FlowItem:
+        extra = self._view.builder.extra(found.row) if found.row is not None else None
+        return remora_pb2.FlowItem(response=found.response, extra=extra)
+
+    async def Monitor(
+        self, request: remora_pb2.MonitorRequest, context: Any
+    ) -> AsyncIterator[remora_pb2.MonitorResponse]:
+        store = self._view.store
+        position = max(store.tail, store.head - request.last)
+        stop = store.head
+        while True:
+            while position < stop:
+                rows = store.read(position, min(position + BATCH, stop))
+                told = [records.record(self._view, row, rows.start + index) for index, row in enumerate(rows.rows)]
+                yield remora_pb2.MonitorResponse(records=told, lost=rows.start - position)
+                position = rows.stop
+                await asyncio.sleep(0)
+            if request.stored_only:
+                return
+            await store.wait(position)
+            stop = store.head
+
+
+def flow_state(view: AgentView) -> remora_pb2.FlowState:
+    """How full the flow store is."""
+    store = view.store
+    state = remora_pb2.FlowState(
+        stored=len(store),
+        capacity=store.capacity,
+        seen=store.seen,
+        rate=store.rate(),
+        followers=store.followers,
+    )
+    oldest = store.read(store.tail, store.tail + 1).rows
+    if len(oldest):
+        state.oldest.FromNanoseconds(view.clock.wall_ns(int(oldest["time"][0])))
+    return state

@@ -1,0 +1,98 @@
+"""The observer API: flows and the state of their store, as Hubble's clients expect them.
+
+Errors follow Hubble too: a filter that cannot be read fails with code UNKNOWN
+and its bare text, because that is what makes the CLI print it cleanly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from daemon.api.losses import LossLog
+from daemon.api.stream import FlowStream, Found, parse
+from daemon.api.view import AgentView
+from daemon.proto import observer_pb2, observer_pb2_grpc
+
+
+async def stream(
+    view: AgentView, losses: LossLog, request: observer_pb2.GetFlowsRequest, context: Any
+) -> AsyncIterator[list[Found]]:
+    """The batches that answer a request; ends the call with an error for a request that makes no sense."""
+    if request.first and request.follow:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "first cannot be specified with follow")
+    try:
+        query = parse(view, request)
+    except ValueError as error:
+        await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+        return
+    await announce(view, context)
+    async for batch in FlowStream(view, losses, query).batches():
+        yield batch
+
+
+async def announce(view: AgentView, context: Any) -> None:
+    """Send the version header that Hubble's CLI compares with its own."""
+    await context.send_initial_metadata((("hubble-server-version", view.version),))
+
+
+class ObserverService(observer_pb2_grpc.ObserverServicer):
+    """`observer.Observer` for one host; what only aggregators can answer is refused as Hubble's agent does."""
+
+    def __init__(self, view: AgentView, losses: LossLog) -> None:
+        self._view = view
+        self._losses = losses
+
+    async def GetFlows(
+        self, request: observer_pb2.GetFlowsRequest, context: Any
+    ) -> AsyncIterator[observer_pb2.GetFlowsResponse]:
+        async for batch in stream(self._view, self._losses, request, context):
+            for found in batch:
+                yield found.response
+
+    async def GetAgentEvents(
+        self, request: observer_pb2.GetAgentEventsRequest, context: Any
+    ) -> AsyncIterator[observer_pb2.GetAgentEventsResponse]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetAgentEvents not implemented")
+        yield observer_pb2.GetAgentEventsResponse()
+
+    async def GetDebugEvents(
+        self, request: observer_pb2.GetDebugEventsRequest, context: Any
+    ) -> AsyncIterator[observer_pb2.GetDebugEventsResponse]:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetDebugEvents not implemented")
+        yield observer_pb2.GetDebugEventsResponse()
+
+    async def GetNodes(self, request: observer_pb2.GetNodesRequest, context: Any) -> observer_pb2.GetNodesResponse:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetNodes not implemented")
+        return observer_pb2.GetNodesResponse()
+
+    async def GetNamespaces(
+        self, request: observer_pb2.GetNamespacesRequest, context: Any
+    ) -> observer_pb2.GetNamespacesResponse:
+        await announce(self._view, context)
+        names = self._view.directory.namespaces()
+        cluster = _cluster(self._view.builder.node_name)
+        entries = [observer_pb2.Namespace(cluster=cluster, namespace=name) for name in names]
+        return observer_pb2.GetNamespacesResponse(namespaces=entries)
+
+    async def ServerStatus(
+        self, request: observer_pb2.ServerStatusRequest, context: Any
+    ) -> observer_pb2.ServerStatusResponse:
+        await announce(self._view, context)
+        store = self._view.store
+        return observer_pb2.ServerStatusResponse(
+            num_flows=len(store),
+            max_flows=store.capacity,
+            seen_flows=store.seen,
+            uptime_ns=self._view.uptime_ns(),
+            version=f"remora v{self._view.version}",
+            flows_rate=store.rate(),
+        )
+
+
+def _cluster(node_name: str) -> str:
+    """The cluster in a node's name; nodes without one belong to the cluster `default`."""
+    cluster, slash, _ = node_name.partition("/")
+    return cluster if slash else "default"

@@ -1,0 +1,250 @@
+"""GetFlows over the flow store: where a stream starts, what it sends, when it ends.
+
+Everything that can be decided on columns is decided there: rows of the wrong
+time or address never become flows. A stream remembers a sequence number and
+nothing else, so a slow reader costs no memory; what the ring overwrote before
+the reader came is told as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from daemon.api.losses import Loss, LossLog
+from daemon.api.masks import Mask
+from daemon.api.matching import Selection
+from daemon.api.view import AgentView
+from daemon.flows.record import Row, RowArray
+from daemon.flows.store import Rows
+from daemon.proto import flow_pb2, observer_pb2
+
+CHUNK = 4_096
+"""Rows that are read from the store at once."""
+
+BATCH = 256
+"""Flows that are built before other tasks get their turn."""
+
+_LOSS_INTERVAL_NS = 1_000_000_000
+_FOREVER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One element of a stream, with the record behind it when it is a flow."""
+
+    response: observer_pb2.GetFlowsResponse
+    row: Row | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked request: times on the kernel's clock, inclusive on both ends."""
+
+    selection: Selection
+    mask: Mask
+    number: int
+    first: bool
+    follow: bool
+    since: int | None
+    until: int
+
+    @property
+    def limit(self) -> int | None:
+        """Flows after which the stream ends."""
+        return self.number if self.number and not self.follow else None
+
+
+def parse(view: AgentView, request: observer_pb2.GetFlowsRequest) -> Query:
+    """The query of a request; raises ValueError with the text for the client."""
+    has_until = request.HasField("until") and not request.follow
+    return Query(
+        selection=Selection(request.whitelist, request.blacklist, view.directory),
+        mask=Mask(request.field_mask),
+        number=request.number,
+        first=request.first,
+        follow=request.follow,
+        since=_monotonic(view, request.since) if request.HasField("since") else None,
+        until=_monotonic(view, request.until) if has_until else _FOREVER,
+    )
+
+
+def _monotonic(view: AgentView, stamp: Timestamp) -> int:
+    return view.clock.monotonic_ns(stamp.seconds * 10**9 + stamp.nanos)
+
+
+class FlowStream:
+    """One call of GetFlows."""
+
+    def __init__(self, view: AgentView, losses: LossLog, query: Query) -> None:
+        self._view = view
+        self._store = view.store
+        self._losses = losses
+        self._query = query
+        self._sent = 0
+        self._overtaken = 0
+        self._overtaken_since = 0
+        self._loss = 0
+        self._ended = False
+
+    async def batches(self) -> AsyncIterator[list[Found]]:
+        """What the client gets, in order, in lists of at most BATCH flows."""
+        head = self._store.head
+        position = await self._start(head)
+        self._loss = self._first_loss(position)
+        stop = head
+        while not self._ended:
+            while position < stop and not self._ended:
+                rows = self._store.read(position, min(position + CHUNK, stop))
+                self._overtaken += rows.start - position
+                position = rows.stop
+                async for batch in self._told(rows):
+                    yield batch
+            if not self._query.follow:
+                break
+            if pending := self._lost(_FOREVER):
+                yield pending
+            await self._more(position)
+            stop = self._store.head
+        if pending := self._lost(self._query.until, final=True):
+            yield pending
+
+    async def _more(self, position: int) -> None:
+        """Wait for the record at `position`, or long enough that losses must be told."""
+        if self._store.head > position:
+            await asyncio.sleep(0)
+            return
+        try:
+            await asyncio.wait_for(self._store.wait(position), timeout=1.0)
+        except TimeoutError:
+            return
+
+    # ---- where to start ----
+
+    async def _start(self, head: int) -> int:
+        query = self._query
+        if query.since is not None:
+            return self._seek(head, query.since)
+        if query.first:
+            return self._store.tail
+        if not query.number:
+            return head if query.follow else self._store.tail
+        if query.number >= head - self._store.tail:
+            return self._store.tail
+        return await self._walk_back(head, query.number)
+
+    def _seek(self, head: int, since: int) -> int:
+        """The sequence number behind the newest record older than `since`."""
+        stop = head
+        while stop > self._store.tail:
+            rows = self._store.read(stop - CHUNK, stop)
+            older = np.flatnonzero(rows.rows["time"] < since)
+            if len(older):
+                return rows.start + int(older[-1]) + 1
+            stop = rows.start
+        return self._store.tail
+
+    async def _walk_back(self, head: int, number: int) -> int:
+        """The sequence number of the `number`th newest record that matches."""
+        stop = head
+        while stop > self._store.tail:
+            rows = self._store.read(stop - CHUNK, stop)
+            for index in reversed(self._candidates(rows.rows)):
+                number -= await self._accepts(rows, index)
+                if not number:
+                    return rows.start + index
+            stop = rows.start
+        return self._store.tail
+
+    async def _accepts(self, rows: Rows, index: int) -> bool:
+        if self._query.selection.everything:
+            return True
+        if index % BATCH == 0:
+            await asyncio.sleep(0)
+        return self._query.selection.accepts(self._build(rows, index))
+
+    # ---- what to send ----
+
+    def _candidates(self, rows: RowArray) -> Sequence[int]:
+        """Indices of rows in the time asked for that may match."""
+        wanted = self._query.selection.mask(rows) & (rows["time"] <= self._query.until)
+        if self._query.since is not None:
+            wanted &= rows["time"] >= self._query.since
+        return np.flatnonzero(wanted).tolist()
+
+    async def _told(self, rows: Rows) -> AsyncIterator[list[Found]]:
+        """The matching flows of a chunk, with the losses before each of them."""
+        candidates = self._candidates(rows.rows)
+        for begin in range(0, len(candidates), BATCH):
+            batch = self._lost(int(rows.rows["time"][candidates[begin]]))
+            for index in candidates[begin : begin + BATCH]:
+                self._tell(rows, index, batch)
+                if self._ended:
+                    break
+            if batch:
+                yield batch
+            await asyncio.sleep(0)
+            if self._ended:
+                return
+        late = rows.rows["time"] > self._query.until
+        self._ended = self._ended or bool(late.any())
+
+    def _tell(self, rows: Rows, index: int, batch: list[Found]) -> None:
+        flow = self._build(rows, index)
+        if not self._query.selection.accepts(flow):
+            return
+        row = rows.rows[index]
+        response = observer_pb2.GetFlowsResponse(flow=self._query.mask.apply(flow), node_name=flow.node_name)
+        response.time.CopyFrom(flow.time)
+        batch.append(Found(response, row))
+        self._sent += 1
+        self._ended = self._sent == self._query.limit
+
+    def _build(self, rows: Rows, index: int) -> flow_pb2.Flow:
+        row = rows.rows[index]
+        return self._view.builder.build(row, rows.start + index, self._store.message(int(row["l7"])))
+
+    # ---- what was lost ----
+
+    def _first_loss(self, position: int) -> int:
+        """The first loss to tell: none from before the stream's first record."""
+        query = self._query
+        if query.since is not None:
+            return self._losses.after(query.since)
+        rows = self._store.read(position, position + 1).rows
+        return self._losses.after(int(rows["time"][0]) if len(rows) else _FOREVER)
+
+    def _lost(self, until: int, final: bool = False) -> list[Found]:
+        """Losses up to a time (ns, CLOCK_MONOTONIC) that were not told yet."""
+        found = []
+        for loss in self._losses.since(self._loss):
+            if loss.last > until:
+                break
+            found.append(self._kernel_loss(loss))
+            self._loss = loss.number + 1
+        now = time.monotonic_ns()
+        if self._overtaken and (final or now - self._overtaken_since >= _LOSS_INTERVAL_NS):
+            found.append(self._overtaken_loss())
+            self._overtaken, self._overtaken_since = 0, now
+        return found
+
+    def _kernel_loss(self, loss: Loss) -> Found:
+        event = flow_pb2.LostEvent(source=flow_pb2.PERF_EVENT_RING_BUFFER, num_events_lost=loss.count)
+        event.cpu.value = loss.cpu
+        event.first.FromNanoseconds(self._view.clock.wall_ns(loss.first))
+        event.last.FromNanoseconds(self._view.clock.wall_ns(loss.last))
+        return self._lost_event(event, self._view.clock.wall_ns(loss.last))
+
+    def _overtaken_loss(self) -> Found:
+        event = flow_pb2.LostEvent(source=flow_pb2.HUBBLE_RING_BUFFER, num_events_lost=self._overtaken)
+        return self._lost_event(event, self._view.clock.now_ns())
+
+    def _lost_event(self, event: flow_pb2.LostEvent, at: int) -> Found:
+        response = observer_pb2.GetFlowsResponse(lost_events=event, node_name=self._view.builder.node_name)
+        response.time.FromNanoseconds(at)
+        return Found(response)

@@ -1,0 +1,66 @@
+"""What the API must be able to ask of the agent, and nothing more.
+
+The server depends on this protocol and not on the agent, so it can be tested
+over a store filled by hand, and the agent may change inside as it likes. All
+members are used in the asyncio loop and must not block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from daemon.flows.builder import FlowBuilder
+from daemon.flows.clock import Clock
+from daemon.flows.store import FlowStore
+from daemon.model import Directory
+from daemon.proto import remora_pb2
+
+
+class AgentView(Protocol):
+    """The agent, as the API sees it."""
+
+    @property
+    def store(self) -> FlowStore:
+        """The flow records that are kept."""
+        ...
+
+    @property
+    def builder(self) -> FlowBuilder:
+        """Turns records into flows."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """Names for numbers."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Kernel time to wall time."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version of the agent, without a leading v."""
+        ...
+
+    def uptime_ns(self) -> int:
+        """Nanoseconds since the agent's start."""
+        ...
+
+    def status(self) -> remora_pb2.StatusResponse:
+        """The whole state; `flows` is filled in by the API."""
+        ...
+
+    def services(self) -> Sequence[remora_pb2.Service]:
+        """Frontends and backends as programmed in the kernel."""
+        ...
+
+    def maps(self) -> Sequence[remora_pb2.Map]:
+        """Kernel maps and how full they are."""
+        ...
+
+    def kernel_lost(self) -> Mapping[int, int]:
+        """Flow records that found the ring buffer full since the agent's start, by CPU; only ever grows."""
+        ...
