@@ -1,0 +1,44 @@
+"""What each counter of the datapath means to a person, and whether it should stay at zero."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ebpf.constants import Counter
+
+
+class Meaning(NamedTuple):
+    """One counter in words; `fault`: it counts something that should not happen."""
+
+    words: str
+    fault: bool = False
+
+
+MEANINGS = {
+    Counter.FORWARDED_INGRESS: Meaning("packets to workloads"),
+    Counter.FORWARDED_EGRESS: Meaning("packets from workloads"),
+    Counter.NOT_IP: Meaning("ARP and other non-IP frames, passed unread"),
+    Counter.TRUNCATED: Meaning("packets with a header cut off or lengths that lie, passed unread"),
+    Counter.EXTENSION_LIMIT: Meaning("packets with more IPv6 extension headers than are read, passed"),
+    Counter.FRAGMENT_UNKNOWN: Meaning("fragments whose first was not seen, passed without ports"),
+    Counter.CONN_FULL: Meaning("packets passed untracked: no room for the connection", fault=True),
+    Counter.FLOW_LOST: Meaning("flow records lost: ring buffer full", fault=True),
+    Counter.PAYLOAD_LOST: Meaning("DNS and HTTP heads lost: ring buffer full", fault=True),
+    Counter.PAYLOAD_UNREADABLE: Meaning("DNS and HTTP heads that could not be copied", fault=True),
+    Counter.SERVICE_CONNECTED: Meaning("connects sent to a backend"),
+    Counter.SERVICE_DATAGRAM: Meaning("datagrams sent to a backend"),
+    Counter.SERVICE_REFUSED: Meaning("connects refused: the Service has no backend"),
+    Counter.SERVICE_NO_BACKEND: Meaning("connects passed untranslated: backend entry missing", fault=True),
+    Counter.SERVICE_STATE_FULL: Meaning("connects passed untranslated: no room for the way back", fault=True),
+    Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
+}
+
+
+def name(counter: Counter) -> str:
+    """A counter's name as metrics and the CLI write it: `flow_lost`."""
+    return counter.name.lower()
+
+
+def known() -> list[Counter]:
+    """All counters, in the kernel's order."""
+    return [counter for counter in Counter if counter is not Counter.MAX]

@@ -1,0 +1,157 @@
+"""Everything that writes to the kernel, on one thread.
+
+Netlink dialogues and batch writes block for milliseconds, so they do not belong
+on the event loop; and two writers at once would need locks. So there is one
+thread, and it is handed the newest state: what is wanted (a source's snapshot)
+and what is there (the devices that were found). Each step is guarded: a map that
+is full or a device that went away must not keep the other steps from their work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from daemon.endpoints import Device, Devices, WorkloadRegistry
+from daemon.model import Directory, Node
+from daemon.model.snapshot import Snapshot
+from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.settings import Settings
+from ebpf import features
+from ebpf.datapath import Datapath
+from ebpf.errors import AttachError, RemoraError
+from ebpf.features import Features, cgroup2_mount
+
+log = logging.getLogger(__name__)
+
+
+class Programmer:
+    """Owns the datapath and its single thread. `failures` says which steps failed when last tried, and why."""
+
+    def __init__(self, settings: Settings, directory: Directory) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="remora-programmer")
+        self.features: Features = features.probe()
+        self.datapath: Datapath
+        self.table = ServiceTable(Node(settings.node, settings.zone))
+        self.applied: tuple[Applied, ...] = ()
+        self.failures: dict[str, str] = {}
+        self.last_sync = 0.0
+        """seconds that the last reconciliation took"""
+        self._attached: dict[int, Device] = {}
+
+    async def start(self) -> None:
+        """Load the programs, or find them loaded; raises RemoraError."""
+        await self._run(self._open)
+
+    async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
+        """Make the kernel say this; problems are in `failures` and in the log, never raised."""
+        await self._run(self._apply, snapshot, devices)
+
+    async def enter(self) -> None:
+        """Attach the socket programs, once Services are in place; let go of older builds. Raises RemoraError."""
+        await self._run(self._enter)
+
+    async def verify(self) -> None:
+        """Attach again where somebody took our programs off a device."""
+        await self._run(self._verify)
+
+    async def stop(self) -> None:
+        """Let go of the kernel; everything stays in place there."""
+        await self._run(self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[..., None], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _open(self) -> None:
+        settings = self._settings
+        self.datapath = Datapath(
+            Path(settings.bpffs), Path(settings.state_dir), settings.options(), self.features
+        )  # fmt: skip
+        maps = self.datapath.maps
+        self._services = ServiceReconciler(maps["services"], maps["backends"])
+        self._registry = WorkloadRegistry(self._directory, maps["addresses"])
+
+    def _close(self) -> None:
+        if hasattr(self, "datapath"):
+            self.datapath.close()
+
+    def _apply(self, snapshot: Snapshot, devices: Devices) -> None:
+        started = time.monotonic()
+        self._guarded("services", lambda: self._sync_services(snapshot))
+        self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
+        self._sync_devices(devices)
+        self.last_sync = time.monotonic() - started
+
+    def _sync_services(self, snapshot: Snapshot) -> None:
+        self.table = compile_services(snapshot, self.table.node, self.table)
+        changes = self._services.apply(self.table)
+        self.applied = self._services.applied
+        self._directory.update_services(self._services.names(), self._services.frontends())
+        if changes:
+            log.info("services: %s", changes)
+
+    def _sync_workloads(self, snapshot: Snapshot, devices: Devices) -> None:
+        changes = self._registry.apply(devices, snapshot.pods)
+        for address in changes.contested:
+            log.warning("two pods claim %s; the first one has it", address)
+
+    def _sync_devices(self, devices: Devices) -> None:
+        wanted = {device.ifindex: device for device in devices.devices}
+        for ifindex in self._attached.keys() - wanted.keys():
+            del self._attached[ifindex]
+            self.datapath.devices.pop(ifindex, None)
+            self.failures.pop(f"device {ifindex}", None)
+        for ifindex, device in wanted.items():
+            before = self._attached.get(ifindex)
+            if not before or (before.name, before.netns_inode) != (device.name, device.netns_inode):
+                self._guarded(f"device {ifindex}", lambda device=device: self._attach(device))  # type: ignore[misc]
+
+    def _attach(self, device: Device) -> None:
+        try:
+            self.datapath.attach_device(device.ifindex, device.name)
+        except AttachError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return  # gone since it was found; the next scan will say so
+        self._attached[device.ifindex] = device
+        log.info("watching %s (%s)", device.name, device.netns_name or f"netns {device.netns_inode}")
+
+    def _enter(self) -> None:
+        mount = cgroup2_mount()
+        cgroup = Path(self._settings.cgroup) if self._settings.cgroup else mount
+        assert cgroup is not None, "features.require() has seen to it"
+        self.datapath.attach_cgroup(cgroup)
+        self.datapath.remove_old()
+
+    def _verify(self) -> None:
+        for device in list(self._attached.values()):
+            self._guarded(f"device {device.ifindex}", lambda device=device: self._restore(device))  # type: ignore[misc]
+
+    def _restore(self, device: Device) -> None:
+        try:
+            intact = self.datapath.is_attached(device.ifindex)
+        except AttachError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return
+        if not intact:
+            log.warning("somebody took our programs off %s; they are attached again", device.name)
+            self._attach(device)
+
+    def _guarded(self, step: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (RemoraError, OSError, ValueError) as error:
+            if self.failures.get(step) != str(error):
+                log.error("%s: %s", step, error)
+            self.failures[step] = str(error)
+        else:
+            self.failures.pop(step, None)

@@ -1,0 +1,104 @@
+"""The thread that takes records out of the ring buffers and feeds the pipeline.
+
+One thread reads, because a ring buffer has one consumer and the store one
+writer. It sleeps in epoll until the kernel has something, gives a burst a few
+milliseconds to gather, and takes all of it as columns. Once in a while it walks
+the connection table for those that ended without a word.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import time
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from daemon.agent.sweep import Sweeper
+from daemon.flows.pipeline import FlowPipeline, PayloadRecord
+from ebpf.datapath import Datapath
+from ebpf.errors import RemoraError
+
+log = logging.getLogger(__name__)
+
+GATHER = 0.005  # s that a burst gets to gather, so that records come by the hundred
+BATCH = 16_384  # records taken at once; 2.8 MB
+PAYLOAD_BATCH = 1_024  # payload records decoded at once, so that plain records never wait long
+SWEEP_INTERVAL = 5.0  # s between two walks over the connection table
+
+
+class Reader(Thread):
+    """Start with start(), end with stop()."""
+
+    def __init__(self, datapath: Datapath, pipeline: FlowPipeline) -> None:
+        super().__init__(name="remora-reader", daemon=True)
+        self._pipeline = pipeline
+        self._flow = datapath.flow_dtype
+        self._payload = datapath.payload_dtype
+        self._flows = datapath.ring("flows")
+        self._payloads = datapath.ring("payloads")
+        self._sweeper = Sweeper(datapath.maps["connections"], datapath.flow_dtype)
+        self._wake, self._woken = os.pipe()
+        self._stopping = False
+        self.failures = 0
+        """batches that could not be processed; each was logged and left out"""
+
+    def stop(self) -> None:
+        """Take what is there, end the thread and close the rings."""
+        self._stopping = True
+        os.write(self._woken, b"x")
+        self.join()
+        for ring in (self._flows, self._payloads):
+            ring.close()
+        os.close(self._wake)
+        os.close(self._woken)
+
+    def run(self) -> None:
+        """The thread's body."""
+        poll = select.epoll()
+        for fd in (self._flows.fd, self._payloads.fd, self._wake):
+            poll.register(fd, select.EPOLLIN)
+        swept = time.monotonic()
+        while not self._stopping:
+            if poll.poll(SWEEP_INTERVAL):
+                time.sleep(GATHER)
+            while self._guarded(self._take) and not self._stopping:
+                pass
+            if time.monotonic() - swept >= SWEEP_INTERVAL:
+                swept = time.monotonic()
+                self._guarded(self._sweep)
+        self._guarded(self._take)
+        poll.close()
+
+    def _guarded(self, work: Any) -> bool:
+        """A batch that cannot be processed is logged and left out; the next one is not its fault."""
+        try:
+            return bool(work())
+        except (RemoraError, ValueError, KeyError, IndexError, ArithmeticError, TypeError):
+            self.failures += 1
+            log.exception("a batch of flow records could not be processed and is left out")
+            return False
+
+    def _take(self) -> bool:
+        """One batch from both rings; False when there was nothing."""
+        payloads = [self._split(record) for record in self._payloads.records(PAYLOAD_BATCH)]
+        rows = self._flows.rows(self._flow, BATCH)
+        if not len(rows) and not payloads:
+            return False
+        self._pipeline.ingest(rows, payloads)
+        return len(rows) == BATCH or len(payloads) == PAYLOAD_BATCH
+
+    def _sweep(self) -> None:
+        rows = self._sweeper.sweep(time.monotonic_ns())
+        if len(rows):
+            self._pipeline.ingest(rows, [])
+
+    def _split(self, record: bytes) -> PayloadRecord:
+        """A payload record's flow, kind and bytes; the record is cut after the bytes that are filled."""
+        whole = np.zeros(1, self._payload)
+        whole.view(np.uint8)[: len(record)] = np.frombuffer(record, np.uint8)
+        start = self._payload.fields["data"][1] if self._payload.fields else 0
+        return PayloadRecord(whole["flow"][0], int(whole["kind"][0]), record[start : start + int(whole["captured"][0])])

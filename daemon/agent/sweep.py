@@ -1,0 +1,98 @@
+"""Ends connections that ended without a word.
+
+The kernel sees a FIN or a reset. It does not see a UDP exchange that is over, or
+a peer that vanished. The connection table is walked from here, in columns:
+entries that were silent too long go, and where packets came after the last
+record, a last one tells the final totals.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ebpf.addresses import MAPPED
+from ebpf.constants import Direction, EventKind, Point, Verdict
+from ebpf.maps import HashMap
+
+SECOND = 1_000_000_000
+TCP = 6
+CLOSED_TIMEOUT = 10 * SECOND  # after FIN or reset: late packets still find their connection
+OPENING_TIMEOUT = 60 * SECOND  # TCP without a finished handshake
+ESTABLISHED_TIMEOUT = 8000 * SECOND  # TCP; above the two hours of Linux' keep-alive
+OTHER_TIMEOUT = 60 * SECOND  # UDP, ICMP and the rest
+
+Columns = npt.NDArray[Any]
+
+
+class Sweeper:
+    """Walks the map of connections; for one thread."""
+
+    def __init__(self, connections: HashMap, flow_dtype: np.dtype[Any]) -> None:
+        self._connections = connections
+        self._flow = flow_dtype
+
+    def sweep(self, now: int) -> Columns:
+        """Remove what is over at `now` (ns, CLOCK_MONOTONIC); final records, shape (n,)."""
+        rows = []
+        for keys, values in self._connections.chunks():
+            over = idle(keys, values, now)
+            if over.any():
+                self._connections.delete(keys[over])
+                untold = over & unreported(values)
+                rows.append(final_records(keys[untold], values[untold], self._flow, now))
+        return np.concatenate(rows) if rows else np.empty(0, self._flow)
+
+
+def idle(keys: Columns, values: Columns, now: int) -> npt.NDArray[np.bool_]:
+    """Which connections were silent longer than their kind may be."""
+    last = np.maximum(values["out"]["last"], values["in"]["last"])
+    tcp = keys["proto"] == TCP
+    limit = np.full(len(keys), OTHER_TIMEOUT)
+    limit[tcp] = np.where(values["handshake"][tcp] > 0, ESTABLISHED_TIMEOUT, OPENING_TIMEOUT)
+    limit[values["ended"] != 0] = CLOSED_TIMEOUT
+    result: npt.NDArray[np.bool_] = now - last.astype(np.int64) > limit
+    return result
+
+
+def unreported(values: Columns) -> npt.NDArray[np.bool_]:
+    """Which connections had packets after their last record, and no final record yet."""
+    told = np.maximum(values["out"]["reported"], values["in"]["reported"])
+    last = np.maximum(values["out"]["last"], values["in"]["last"])
+    result: npt.NDArray[np.bool_] = (last > told) & (values["ended"] == 0)
+    return result
+
+
+def final_records(keys: Columns, values: Columns, dtype: np.dtype[Any], now: int) -> Columns:
+    """EVENT_END records in the direction of the initiator."""
+    rows = np.zeros(len(keys), dtype)
+    egress = values["direction"] == Direction.EGRESS
+    rows["time"] = now
+    rows["started"] = _first(values)
+    for name in ("packets", "bytes"):
+        rows[f"forward_{name}"] = np.where(egress, values["out"][name], values["in"][name])
+        rows[f"reverse_{name}"] = np.where(egress, values["in"][name], values["out"][name])
+    for ours, out, back in (("src", "local", "remote"), ("dst", "remote", "local")):
+        rows[ours] = np.where(egress[:, None], keys[out], keys[back])
+        rows[f"{ours}_port"] = np.where(egress, keys[f"{out}_port"], keys[f"{back}_port"])
+        rows[f"{ours}_workload"] = np.where(egress, values[f"{out}_workload"], values[f"{back}_workload"])
+    for name in ("cgroup", "service", "pid", "handshake", "direction", "marks", "comm"):
+        rows[name] = values[name]
+    rows["ifindex"], rows["proto"] = keys["ifindex"], keys["proto"]
+    rows["family"] = np.where(_mapped(keys["local"]), 4, 6)
+    rows["kind"], rows["verdict"] = EventKind.END, Verdict.FORWARDED
+    rows["point"] = np.where(egress, Point.TO_STACK, Point.TO_ENDPOINT)
+    return rows
+
+
+def _first(values: Columns) -> Columns:
+    out, back = values["out"]["first"], values["in"]["first"]
+    return np.where(out == 0, back, np.where(back == 0, out, np.minimum(out, back)))
+
+
+def _mapped(address: Columns) -> npt.NDArray[np.bool_]:
+    prefix = np.frombuffer(MAPPED, np.uint32)
+    result: npt.NDArray[np.bool_] = (address[:, :3] == prefix).all(axis=1)
+    return result

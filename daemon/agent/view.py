@@ -1,0 +1,227 @@
+"""The agent as the API sees it: its state in the API's words, ready to be asked at any moment.
+
+Nothing here blocks: fills of maps are those of the last reading or writing, and
+counters are a few hundred look-ups.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daemon.agent import counters
+from daemon.agent.services_view import services
+from daemon.flows.builder import FlowBuilder
+from daemon.flows.clock import Clock
+from daemon.flows.pipeline import FlowPipeline
+from daemon.flows.store import FlowStore
+from daemon.model import Directory
+from daemon.model.snapshot import Problem, Severity
+from daemon.proto import remora_pb2 as pb
+from ebpf.constants import Counter
+from ebpf.libbpf import MapType, program_id
+
+if TYPE_CHECKING:
+    from daemon.agent.agent import Agent
+    from daemon.agent.reader import Reader
+
+PURPOSES = {
+    "services": "frontend address to service",
+    "backends": "service and slot to backend address",
+    "addresses": "address to workload and identity",
+    "connections": "connection to its totals",
+    "fragments": "first fragment to ports",
+    "owners": "connection to process and service",
+    "sockets": "socket to owner and translation",
+    "reverses": "unconnected UDP socket and backend to frontend",
+    "counters": "datapath counters, one set per CPU",
+    "kernel_drops": "packets dropped by the kernel, by its reason",
+    "flows": "flow records on their way to the agent (bytes)",
+    "payloads": "DNS and HTTP heads on their way to the agent (bytes)",
+}
+_SCRATCH = "_scratch"
+
+
+def agent_version() -> str:
+    """Version of the installed package; `0` where it runs from a bare folder."""
+    try:
+        return version("remora")
+    except PackageNotFoundError:
+        return "0"
+
+
+class View:
+    """Implements daemon.api.AgentView."""
+
+    def __init__(
+        self, agent: Agent, store: FlowStore, builder: FlowBuilder, pipeline: FlowPipeline, reader: Reader
+    ) -> None:
+        self._agent = agent
+        self._datapath = agent.programmer.datapath
+        self._pipeline = pipeline
+        self._reader = reader
+        self._started = time.monotonic_ns()
+        self._store, self._builder = store, builder
+
+    @property
+    def store(self) -> FlowStore:
+        """The flow records that are kept."""
+        return self._store
+
+    @property
+    def builder(self) -> FlowBuilder:
+        """Turns records into flows."""
+        return self._builder
+
+    @property
+    def directory(self) -> Directory:
+        """Names for numbers."""
+        return self._agent.directory
+
+    @property
+    def clock(self) -> Clock:
+        """Kernel time to wall time."""
+        return self._agent.clock
+
+    @property
+    def version(self) -> str:
+        """Version of the agent, without a leading v."""
+        return agent_version()
+
+    def uptime_ns(self) -> int:
+        """Nanoseconds since the agent's start."""
+        return time.monotonic_ns() - self._started
+
+    def kernel_lost(self) -> Mapping[int, int]:
+        """Flow records that found the ring buffer full, by CPU; only ever grows."""
+        row = self._datapath.counters.per_cpu()[Counter.FLOW_LOST]
+        return {cpu: int(count) for cpu, count in enumerate(row)}
+
+    def services(self) -> Sequence[pb.Service]:
+        """Frontends and backends as programmed in the kernel."""
+        return services(self._agent.programmer.applied, self.directory)
+
+    @property
+    def last_sync(self) -> float:
+        """Seconds that the last reconciliation took."""
+        return self._agent.programmer.last_sync
+
+    def status(self) -> pb.StatusResponse:
+        """The whole state; `flows` is filled in by the API."""
+        agent, datapath = self._agent, self._datapath
+        warnings = list(self._warnings())
+        address = agent.settings.metrics_address
+        return pb.StatusResponse(
+            health=pb.HEALTH_DEGRADED if warnings else pb.HEALTH_OK,
+            version=self.version,
+            node=agent.settings.qualified_node,
+            kernel=agent.programmer.features.release,
+            pid=os.getpid(),
+            uptime_ns=self.uptime_ns(),
+            resident_bytes=resident_bytes(),
+            config=str(agent.config or ""),
+            pins=str(datapath.root),
+            origin="compiled" if datapath.build.compiled else "reused",
+            features=[
+                pb.Feature(name=item.name, present=item.present, purpose=item.serves, required=item.required)
+                for item in agent.programmer.features.items
+            ],
+            programs=self._programs(),
+            maps=self.maps(),
+            sources=[self._source()],
+            counters=self._counters(),
+            losses=self._losses(),
+            warnings=warnings,
+            services=sum(len(one.entry.frontends) for one in agent.programmer.applied),
+            endpoints=len(self.directory.workloads()),
+            metrics_port=int(address.rpartition(":")[2]) if address else 0,
+        )
+
+    def maps(self) -> Sequence[pb.Map]:
+        """Kernel maps and how full they are."""
+        return [self._map(name) for name in sorted(self._datapath.build.maps) if not name.endswith(_SCRATCH)]
+
+    def _map(self, name: str) -> pb.Map:
+        spec = self._datapath.build.maps[name]
+        plain = spec.kind in (MapType.HASH, MapType.LRU_HASH)
+        fill = self._datapath.maps[name].fill if plain else None
+        return pb.Map(
+            name=name,
+            type=spec.kind.name.lower(),
+            entries=fill or 0,
+            max_entries=spec.max_entries,
+            key_bytes=spec.key.itemsize,
+            value_bytes=spec.value.itemsize,
+            purpose=PURPOSES.get(name, ""),
+            uncounted=fill is None,
+        )
+
+    def _programs(self) -> list[pb.Program]:
+        places: dict[tuple[str, str], list[str]] = {}
+        for one in self._datapath.attachments():
+            places.setdefault((one.program, one.hook), []).append(one.where)
+        return [
+            pb.Program(name=name, hook=hook, attached=where, id=program_id(self._datapath.program(name)))
+            for (name, hook), where in places.items()
+        ]
+
+    def _source(self) -> pb.Source:
+        snapshot = self._agent.source.snapshot
+        return pb.Source(
+            kind="folder",
+            path=str(self._agent.source.path),
+            age_ns=max(0, int(snapshot.age * 1e9)),
+            services=len(snapshot.services),
+            slices=len(snapshot.slices),
+            pods=len(snapshot.pods),
+            namespaces=len(snapshot.namespaces),
+            ignored=len(snapshot.ignored),
+            problems=[_problem(one) for one in snapshot.problems if one.severity is Severity.ERROR],
+            notes=[_problem(one) for one in snapshot.problems if one.severity is Severity.NOTE],
+        )
+
+    def _counters(self) -> list[pb.Counter]:
+        totals = self._datapath.counters.sums()
+        return [
+            pb.Counter(
+                name=counters.name(which),
+                value=int(totals[which]),
+                meaning=counters.MEANINGS[which].words,
+                fault=counters.MEANINGS[which].fault,
+            )
+            for which in counters.known()
+        ]
+
+    def _losses(self) -> list[pb.Loss]:
+        totals = self._datapath.counters.sums()
+        lost = {
+            "flow ring": int(totals[Counter.FLOW_LOST]),
+            "payload ring": int(totals[Counter.PAYLOAD_LOST]),
+            "batches left out": self._reader.failures,
+        }
+        return [pb.Loss(where=where, count=count) for where, count in lost.items()]
+
+    def _warnings(self) -> Iterator[str]:
+        for step, reason in self._agent.programmer.failures.items():
+            yield f"{step}: {reason}"
+        for program, reason in self._datapath.build.missing.items():
+            yield f"program {program} was refused by the kernel: {reason}"
+        for problem in self._agent.source.snapshot.problems:
+            if problem.severity is Severity.ERROR:
+                yield str(problem)
+        if not self._reader.is_alive():
+            yield "the reader of flow records has ended; restart the agent"
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM now (bytes)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def _problem(problem: Problem) -> pb.Problem:
+    return pb.Problem(file=problem.file, line=problem.line, message=problem.message)
