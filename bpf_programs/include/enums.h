@@ -18,7 +18,7 @@ enum verdict {
 enum event_kind {
 	EVENT_NEW = 1,      /* first packet of a connection */
 	EVENT_FLAGS = 2,    /* a TCP flag not seen before in this direction */
-	EVENT_INTERVAL = 3, /* still active after the report interval */
+	EVENT_INTERVAL = 3, /* still active after the report interval, or the first packet of the other direction */
 	EVENT_END = 4,      /* closed, reset or idle: the totals are final */
 	EVENT_L7 = 5,       /* a DNS or HTTP message; made in user space from a payload record */
 };

@@ -101,7 +101,7 @@ class Agent:
         store = FlowStore(datapath.flow_dtype, self.settings.flow_capacity)
         self.flow_metrics = FlowMetrics(self.directory)
         pipeline = FlowPipeline(store, self.flow_metrics)
-        reader = Reader(datapath, pipeline)
+        reader = Reader(datapath, pipeline, self.flow_metrics)
         reader.start()
         stack.callback(reader.stop)
         builder = FlowBuilder(self.directory, self.settings.qualified_node, self.clock, pipeline.names)

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from daemon.agent.sweep import Sweeper
+from daemon.flows.metrics import FlowMetrics, LostSource
 from daemon.flows.pipeline import FlowPipeline, PayloadRecord
+from ebpf.constants import Counter
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
 
@@ -33,9 +35,12 @@ SWEEP_INTERVAL = 5.0  # s between two walks over the connection table
 class Reader(Thread):
     """Start with start(), end with stop()."""
 
-    def __init__(self, datapath: Datapath, pipeline: FlowPipeline) -> None:
+    def __init__(self, datapath: Datapath, pipeline: FlowPipeline, metrics: FlowMetrics) -> None:
         super().__init__(name="remora-reader", daemon=True)
         self._pipeline = pipeline
+        self._metrics = metrics
+        self._counters = datapath.counters
+        self._lost = self._kernel_lost()
         self._flow = datapath.flow_dtype
         self._payload = datapath.payload_dtype
         self._flows = datapath.ring("flows")
@@ -91,7 +96,15 @@ class Reader(Thread):
         self._pipeline.ingest(rows, payloads)
         return len(rows) == BATCH or len(payloads) == PAYLOAD_BATCH
 
+    def _kernel_lost(self) -> int:
+        """Records that found a ring full, since the maps were made."""
+        totals = self._counters.sums()
+        return int(totals[Counter.FLOW_LOST] + totals[Counter.PAYLOAD_LOST])
+
     def _sweep(self) -> None:
+        before, self._lost = self._lost, self._kernel_lost()
+        if self._lost > before:
+            self._metrics.lost(LostSource.KERNEL, self._lost - before)
         rows = self._sweeper.sweep(time.monotonic_ns())
         if len(rows):
             self._pipeline.ingest(rows, [])

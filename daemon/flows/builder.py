@@ -33,6 +33,7 @@ FIRST_IDENTITY = 256
 
 _ENDPOINTS = 4_096  # endpoints that are kept ready to copy
 _NO_MAC = bytes(6)
+_LINK_LOCAL = b"\xfe\x80" + bytes(6)  # fe80::/64, the only part of fe80::/10 in use (RFC 4291, 2.5.6)
 
 _TCP_FLAGS = tuple((str(flag.name), int(flag)) for flag in texts.TcpFlag)
 
@@ -103,12 +104,19 @@ class FlowBuilder:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def _set_ends(self, flow: flow_pb2.Flow, record: FlowRecord) -> None:
-        source = resolve(self._directory, record.src_workload, record.src)
-        destination = resolve(self._directory, record.dst_workload, record.dst)
+        sends = record.point == Point.TO_STACK
+        source = self._owner(record, record.src, own=sends) or resolve(self._directory, record.src_workload, record.src)
+        destination = self._owner(record, record.dst, own=not sends) or resolve(
+            self._directory, record.dst_workload, record.dst
+        )
         flow.source.CopyFrom(self._endpoint(source))
         flow.destination.CopyFrom(self._endpoint(destination))
         flow.source_names.extend(self._names.names(record.dst, record.src))
         flow.destination_names.extend(self._names.names(record.src, record.dst))
+
+    def _owner(self, record: FlowRecord, address: bytes, *, own: bool) -> Workload | None:
+        """A link-local address says nothing by itself; on the workload's own side of a device it is the workload's."""
+        return self._directory.local(record.ifindex) if own and address[:8] == _LINK_LOCAL else None
 
     def _endpoint(self, workload: Workload) -> flow_pb2.Endpoint:
         kept = self._endpoints.get(workload.id)

@@ -79,6 +79,14 @@ def test_an_end_that_nobody_claims_is_the_world() -> None:
     assert (flow.destination.pod_name, flow.destination.namespace) == ("", "")
 
 
+def test_a_link_local_address_belongs_to_the_workload_whose_device_it_came_from() -> None:
+    flow = _flow(src="fe80::1", dst="fe80::2", src_workload=0, dst_workload=0)
+    assert flow.source.pod_name == "frontend"
+    assert list(flow.destination.labels) == ["reserved:world"]
+    flow = _flow(src="fe80::1", dst="fe80::2", src_workload=0, dst_workload=0, point=Point.TO_ENDPOINT)
+    assert flow.destination.pod_name == "frontend"
+
+
 def test_an_end_without_number_is_found_by_its_address() -> None:
     assert _flow(dst_workload=0).destination.pod_name == "backend-7d-x1"
 
