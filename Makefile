@@ -38,10 +38,11 @@ proto: ## generate the Python code of daemon/proto/*.proto
 	@tools/setup dev
 	$(PYTHON) -m daemon.proto.generate
 
-install: root ## into $(PREFIX), with the systemd unit; does not start it
+install: root ## into /opt/remora, with the systemd unit; does not start it
 	@tools/setup run
 	/usr/bin/python3 -m venv --system-site-packages $(PREFIX)
 	$(PREFIX)/bin/pip install --quiet .
+	rm -rf build
 	ln -sf $(PREFIX)/bin/remora /usr/local/bin/remora
 	install -D -m 0644 systemd/remora.service /etc/systemd/system/remora.service
 	@echo "installed; start it with: systemctl daemon-reload && systemctl enable --now remora"

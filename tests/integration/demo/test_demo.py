@@ -28,6 +28,13 @@ Start = Callable[..., Demo]
 pytestmark = pytest.mark.usefixtures("root")
 
 
+def end(demo: Demo) -> None:
+    """End a demo that a failed test left running."""
+    if demo.poll() is None:
+        demo.terminate()
+        demo.communicate(timeout=ENDING)
+
+
 @contextmanager
 def starting() -> Iterator[Start]:
     """A function that starts demos; those still running at the end are ended."""
@@ -36,8 +43,7 @@ def starting() -> Iterator[Start]:
         def start(*arguments: str) -> Demo:
             argv = [sys.executable, "-m", "daemon.cli.main", "demo", *arguments]
             demo = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            stack.enter_context(demo)
-            stack.callback(lambda: demo.poll() is None and demo.terminate())
+            stack.callback(end, demo)
             return demo
 
         yield start
@@ -120,7 +126,7 @@ def test_a_demo_that_ended_leaves_nothing(played: str) -> None:
     assert remains() == []
 
 
-@pytest.mark.parametrize("moment", ["making 6 workloads", "starting the agent", "the shop is open"])
+@pytest.mark.parametrize("moment", ["making the workloads", "starting the agent", "the shop is open"])
 def test_a_demo_that_is_interrupted_leaves_nothing(start: Start, moment: str) -> None:
     demo = start("--duration", "60s")
     read_until(demo, moment)

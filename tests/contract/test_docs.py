@@ -1,0 +1,52 @@
+"""Words are held to the truth: what the documents name must exist, and what exists must be named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from bpf_programs import ROOT as PROGRAMS
+from daemon.cli.main import cli
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_every_map_of_the_programs_is_in_the_architecture_and_none_else() -> None:
+    source = (PROGRAMS / "include" / "maps.h").read_text().replace("\n", " ")
+    tables = re.findall(r'BPF_TABLE_PINNED\("\w+",\s*[\w ]+,\s*[\w ]+,\s*(\w+),', source)
+    rings = re.findall(r"BPF_RINGBUF_OUTPUT\((\w+),", source)
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", ARCHITECTURE.partition("\n## Maps\n")[2], re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(tables) >= 10
+    assert documented == {*tables, *rings}
+
+
+def test_every_remora_command_of_the_readme_exists_with_its_options() -> None:
+    lines = re.findall(r"^sudo (?:-E )?(?:\S*/)?remora (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        words = line.split()
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            name = words.pop(0)
+            found = command.get_command(click.Context(command), name)
+            assert found, f"`remora {line}` of the README: no command {name}"
+            command = found
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("-")} <= known, line
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    wanted = set(re.findall(r"sudo make ([a-z]+)", README))
+    assert {"demo", "test", "install"} <= wanted <= targets
+
+
+def test_files_and_folders_that_the_readme_names_exist() -> None:
+    for name in re.findall(r"\]\(([\w/.]+)\)|`((?:daemon|examples|docs|bpf_programs)/[\w/.]*)`", README):
+        path = ROOT / (name[0] or name[1])
+        assert path.exists(), path
