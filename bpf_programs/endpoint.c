@@ -2,8 +2,9 @@
 /*
  * The packet path of a workload, attached to its host-side device. Programs are
  * named by what the workload does: from_endpoint is TC ingress of the device,
- * to_endpoint is TC egress. Both only watch: whatever goes wrong is counted and
- * the packet goes on, to other people's filters as well (TC_ACT_UNSPEC).
+ * to_endpoint is TC egress. Whatever goes wrong is counted and the packet goes on,
+ * to other people's filters as well (TC_ACT_UNSPEC). Dropped is only what a rule
+ * says: a packet to a Service whose traffic policy admits no backend.
  */
 #include "include/common.h"
 #include "include/payload.h"
@@ -50,7 +51,18 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 	side->last = now;
 }
 
-static inline void track(struct __sk_buff *skb, struct packet *p, bool out)
+/* Is this the way to a Service whose traffic policy admits no backend? */
+static inline bool service_drops(struct packet *p)
+{
+	struct frontend_key key = {.port = bpf_htons(p->dst_port), .proto = p->proto};
+	struct frontend *frontend;
+
+	copy_address(key.addr, p->dst);
+	frontend = services.lookup(&key);
+	return frontend && !frontend->backends && (frontend->flags & FRONTEND_DROP);
+}
+
+static inline int track(struct __sk_buff *skb, struct packet *p, bool out)
 {
 	struct conn_key key = {};
 	struct conn *c;
@@ -59,17 +71,25 @@ static inline void track(struct __sk_buff *skb, struct packet *p, bool out)
 
 	connection_key(&key, p, skb->ifindex, out);
 	c = connections.lookup(&key);
-	if (!c || (c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN))
-		c = connection_create(&key, p, out);
+	if (!c || (c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)) {
+		c = connection_new(&key, p, out);
+		if (c && out && service_drops(p)) {
+			record_write(skb, p, c, out, EVENT_NEW, DROP_SERVICE_BACKEND_NOT_FOUND, now);
+			count(COUNTER_SERVICE_DROPPED, 1);
+			return TC_ACT_SHOT;
+		}
+		c = c ? connection_keep(&key, c) : 0;
+	}
 	if (!c)
-		return;
+		return TC_ACT_UNSPEC;
 	account(skb, p, out ? &c->out : &c->in, now);
 	if (p->proto == IPPROTO_TCP_)
 		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out, now);
 	kind = record_kind(p, c, out, now);
 	if (kind)
-		record_write(skb, p, c, out, kind, now);
+		record_write(skb, p, c, out, kind, DROP_NONE, now);
 	payload_probe(skb, p, c, out, now);
+	return TC_ACT_UNSPEC;
 }
 
 /* Frames that were not read, by why. */
@@ -88,6 +108,7 @@ static inline int watch(struct __sk_buff *skb, bool out)
 	u32 zero = 0;
 	struct packet *p = packet_scratch.lookup(&zero);
 	u16 protocol = 0;
+	int action = TC_ACT_UNSPEC;
 	int result;
 
 	if (!p)
@@ -99,12 +120,13 @@ static inline int watch(struct __sk_buff *skb, bool out)
 	if (result == PARSE_OK) {
 		if (p->marks & MARK_FRAGMENT)
 			fragment_ports(p);
-		track(skb, p, out);
+		action = track(skb, p, out);
 	} else {
 		count_unread(result);
 	}
-	count(out ? COUNTER_FORWARDED_EGRESS : COUNTER_FORWARDED_INGRESS, 1);
-	return TC_ACT_UNSPEC;
+	if (action == TC_ACT_UNSPEC)
+		count(out ? COUNTER_FORWARDED_EGRESS : COUNTER_FORWARDED_INGRESS, 1);
+	return action;
 }
 
 int from_endpoint(struct __sk_buff *skb)

@@ -6,8 +6,8 @@
  * same hooks note who opened the socket, and note_owner writes it down where
  * the packet path finds it.
  *
- * sock_addr programs return 1 to let the call go on, 0 to refuse it. Only a
- * Service without backends is refused (ECONNREFUSED, as a closed port would).
+ * sock_addr programs return 1 to let the call go on, 0 to refuse it. Refused is
+ * only what nothing serves (ECONNREFUSED, as a closed port would).
  */
 #include "include/common.h"
 #include "include/service.h"
@@ -15,6 +15,7 @@
 #define ALLOW 1
 #define REFUSE 0
 #define ECONNREFUSED_ 111
+#define EHOSTUNREACH_ 113
 
 static inline void copy_wanted(struct bpf_sock_addr *ctx, u32 *address, bool v6)
 {
@@ -39,11 +40,6 @@ static inline void rewrite(struct bpf_sock_addr *ctx, const u32 *address, u16 po
 		ctx->user_ip4 = address[3];
 	}
 	ctx->user_port = port;
-}
-
-static inline bool is_mapped(const u32 *address)
-{
-	return !address[0] && !address[1] && address[2] == bpf_htonl(0xffff);
 }
 
 /* The socket's state, with its owner; made by the first call that names a destination. */
@@ -80,11 +76,47 @@ static inline bool reachable(struct backend *backend, bool v6, const u32 *wanted
 	return is_mapped(backend->addr) == (v6 ? is_mapped(wanted) : true);
 }
 
+static inline int refuse(int error)
+{
+#ifdef HAVE_SET_RETVAL
+	bpf_set_retval(error);
+#endif
+	return REFUSE;
+}
+
+static inline bool in_node_namespace(u64 client)
+{
+	u32 zero = 0;
+	struct node *own = node.lookup(&zero);
+
+	return own && own->netns == client;
+}
+
+/*
+ * What becomes of a call that no backend serves. A workload's packets are let go
+ * and dropped at its device, where the drop is seen; the node's own would leave
+ * the node, so they are stopped here.
+ */
+static inline int unserved(int found, u64 client)
+{
+	if (found == LOOKUP_REFUSED) {
+		count(COUNTER_SERVICE_REFUSED, 1);
+		return refuse(-ECONNREFUSED_);
+	}
+	if (found == LOOKUP_DROPPED && in_node_namespace(client)) {
+		count(COUNTER_SERVICE_DROPPED, 1);
+		return refuse(-EHOSTUNREACH_);
+	}
+	if (found == LOOKUP_BROKEN)
+		count(COUNTER_SERVICE_NO_BACKEND, 1);
+	return ALLOW;
+}
+
 static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	u32 wanted[4];
 	u16 port = ctx->user_port;
-	struct choice choice = {};
+	struct choice choice = {.client = bpf_get_netns_cookie(ctx), .draw = bpf_get_prandom_u32()};
 	struct socket_state *state;
 	int found;
 
@@ -96,17 +128,10 @@ static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 		state->connected = 0;
 		state->service = 0;
 	}
-	found = service_lookup(wanted, port, ctx->protocol, bpf_get_prandom_u32(), &choice);
-	if (found == LOOKUP_REFUSED) {
-		count(COUNTER_SERVICE_REFUSED, 1);
-#ifdef HAVE_SET_RETVAL
-		bpf_set_retval(-ECONNREFUSED_);
-#endif
-		return REFUSE;
-	}
-	if (found == LOOKUP_BROKEN)
-		count(COUNTER_SERVICE_NO_BACKEND, 1);
-	if (found != LOOKUP_FOUND || !reachable(choice.backend, v6, wanted))
+	found = service_lookup(wanted, port, ctx->protocol, &choice);
+	if (found != LOOKUP_FOUND)
+		return unserved(found, choice.client);
+	if (!reachable(choice.backend, v6, wanted))
 		return ALLOW;
 	if (!state) {
 		count(COUNTER_SERVICE_STATE_FULL, 1);
@@ -138,7 +163,7 @@ static inline int handle_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 {
 	u32 wanted[4];
 	u16 port = ctx->user_port;
-	struct choice choice = {};
+	struct choice choice = {.client = bpf_get_netns_cookie(ctx), .draw = (u32)bpf_get_socket_cookie(ctx)};
 	struct socket_state *state;
 	int found;
 
@@ -146,12 +171,12 @@ static inline int handle_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		return ALLOW;
 	copy_wanted(ctx, wanted, v6);
 	state = socket_opened(ctx);
-	found = service_lookup(wanted, port, IPPROTO_UDP_, (u32)bpf_get_socket_cookie(ctx), &choice);
+	found = service_lookup(wanted, port, IPPROTO_UDP_, &choice);
 	if (state)
 		state->service = found == LOOKUP_FOUND ? choice.service : 0;
-	if (found == LOOKUP_BROKEN)
-		count(COUNTER_SERVICE_NO_BACKEND, 1);
-	if (found != LOOKUP_FOUND || !reachable(choice.backend, v6, wanted))
+	if (found != LOOKUP_FOUND)
+		return unserved(found, choice.client);
+	if (!reachable(choice.backend, v6, wanted))
 		return ALLOW;
 	if (keep_reverse(ctx, wanted, port, &choice) < 0) {
 		count(COUNTER_SERVICE_STATE_FULL, 1);

@@ -18,6 +18,19 @@ class Verdict(IntEnum):
     DROPPED = 2
 
 
+class DropReason(IntEnum):
+    """Why a packet was dropped (Hubble's flow.DropReason)."""
+
+    NONE = 0
+    SERVICE_BACKEND_NOT_FOUND = 158
+
+
+class Reserved(IntEnum):
+    """Numbers in `addresses` that mean no workload."""
+
+    HOST = 1
+
+
 class EventKind(IntEnum):
     """Why a flow record was written."""
 
@@ -78,10 +91,17 @@ class Counter(IntEnum):
     SERVICE_NO_BACKEND = 13
     SERVICE_STATE_FULL = 14
     OWNER_FULL = 15
-    MAX = 16
+    SERVICE_DROPPED = 16
+    MAX = 17
 
 
 class FrontendFlag(IntFlag):
     """Bits of frontend.flags."""
 
     CLUSTER_IP = 1
+    EXTERNAL_IP = 2
+    LOAD_BALANCER = 4
+    NODE_PORT = 8
+    HOST_PORT = 16
+    DROP = 32
+    ADDRESS = 64

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -29,7 +30,8 @@ from ebpf.source import Options
 
 log = logging.getLogger(__name__)
 
-_HASHES = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH)
+_KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY)
+_SO_NETNS_COOKIE = 71
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Datapath:
         except BaseException:
             self._lock.close()
             raise
-        self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _HASHES}
+        self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _KEYED}
         self.counters = PerCpuArray(self.build.maps["counters"], self.build.path("counters"))
         self.kernel_drops = PerCpuArray(self.build.maps["kernel_drops"], self.build.path("kernel_drops"))
         self._programs = {
@@ -61,6 +63,7 @@ class Datapath:
             for program in PROGRAMS
             if program.name not in self.build.missing
         }
+        self._tell_node()
         self._tc = attach.TrafficControl()
         self._cgroup: Path | None = None
         self.devices: dict[int, str] = {}
@@ -140,8 +143,24 @@ class Datapath:
             os.close(fd)
         self._lock.close()
 
+    def _tell_node(self) -> None:
+        """The programs tell the node's own processes by the namespace in which the agent runs."""
+        table = self.maps["node"]
+        key, value = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
+        value["netns"] = netns_cookie()
+        table.update(key, value)
+
     def _loaded(self, hook: Hook) -> list[Program]:
         return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
+
+
+def netns_cookie() -> int:
+    """The kernel's number for the calling thread's network namespace (Linux 5.14); 0 where it does not tell."""
+    with socket.socket() as any_socket:
+        try:
+            return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
 
 
 def cleanup(root: Path, state: Path) -> list[str]:

@@ -45,6 +45,7 @@ class MapType(IntEnum):
     """enum bpf_map_type of the kernel's UAPI, those in use."""
 
     HASH = 1
+    ARRAY = 2
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     SK_STORAGE = 24

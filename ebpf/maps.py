@@ -38,7 +38,7 @@ class MapSpec:
 
 
 class HashMap:
-    """A hash or LRU hash map. Not thread-safe; the agent is the only writer."""
+    """A hash, LRU hash or array map. Not thread-safe; the agent is the only writer."""
 
     def __init__(self, spec: MapSpec, path: Path) -> None:
         self.spec = spec

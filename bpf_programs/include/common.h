@@ -13,6 +13,10 @@
 #define TC_ACT_UNSPEC (-1) /* no opinion: the next filter decides */
 #endif
 
+#ifndef TC_ACT_SHOT
+#define TC_ACT_SHOT 2 /* drop */
+#endif
+
 #ifndef offsetof
 #define offsetof(type, member) __builtin_offsetof(type, member)
 #endif
@@ -22,6 +26,7 @@
 #define PIN_DIR "/sys/fs/bpf/remora/maps"
 #define SERVICES_MAX 65536
 #define BACKENDS_MAX 262144
+#define AFFINITIES_MAX 65536
 #define ADDRESSES_MAX 65536
 #define CONNECTIONS_MAX 65536
 #define OWNERS_MAX 65536

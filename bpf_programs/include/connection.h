@@ -90,7 +90,8 @@ static inline void connection_ends(struct conn *c, struct conn_key *key)
 	c->probe = c->direction == DIRECTION_EGRESS || !remote || !remote->ifindex;
 }
 
-static inline struct conn *connection_create(struct conn_key *key, struct packet *p, bool out)
+/* What a connection's first packet says of it, in scratch space: not yet in the table. */
+static inline struct conn *connection_new(struct conn_key *key, struct packet *p, bool out)
 {
 	u32 zero = 0;
 	struct conn *c = conn_scratch.lookup(&zero);
@@ -104,6 +105,12 @@ static inline struct conn *connection_create(struct conn_key *key, struct packet
 	c->direction = sender == out ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 	connection_ends(c, key);
 	connection_owner(c, p, sender);
+	return c;
+}
+
+/* Put a new connection into the table. */
+static inline struct conn *connection_keep(struct conn_key *key, struct conn *c)
+{
 	if (connections.update(key, c) < 0) {
 		count(COUNTER_CONN_FULL, 1);
 		return 0;

@@ -14,6 +14,17 @@ enum verdict {
 	VERDICT_DROPPED = 2,
 };
 
+/* Why a packet was dropped. The numbers are those of Hubble's flow.DropReason. */
+enum drop_reason {
+	DROP_NONE = 0,
+	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
+};
+
+/* Numbers in `addresses` that mean no workload. */
+enum reserved {
+	RESERVED_HOST = 1, /* an address of the node itself */
+};
+
 /* Why a record was written. */
 enum event_kind {
 	EVENT_NEW = 1,      /* first packet of a connection */
@@ -68,12 +79,19 @@ enum counter {
 	COUNTER_SERVICE_NO_BACKEND = 13, /* backend entry missing, passed untranslated */
 	COUNTER_SERVICE_STATE_FULL = 14, /* reverse translation could not be kept, passed */
 	COUNTER_OWNER_FULL = 15,         /* owner of a socket could not be kept */
-	COUNTER_MAX = 16,
+	COUNTER_SERVICE_DROPPED = 16,    /* packets to a Service whose traffic policy admits no backend, dropped */
+	COUNTER_MAX = 17,
 };
 
 /* Bits of frontend.flags. */
 enum frontend_flag {
 	FRONTEND_CLUSTER_IP = 1,
+	FRONTEND_EXTERNAL_IP = 2,
+	FRONTEND_LOAD_BALANCER = 4,
+	FRONTEND_NODE_PORT = 8,
+	FRONTEND_HOST_PORT = 16,
+	FRONTEND_DROP = 32,    /* endpoints exist, the traffic policy admits none of them: drop, do not refuse */
+	FRONTEND_ADDRESS = 64, /* the entry stands for an address: its other ports are refused */
 };
 
 #endif

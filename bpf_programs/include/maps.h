@@ -18,6 +18,12 @@ BPF_TABLE_PINNED("hash", struct frontend_key, struct frontend, services, SERVICE
 BPF_TABLE_PINNED("hash", struct backend_key, struct backend, backends, BACKENDS_MAX, PIN_DIR "/backends",
 		 BPF_F_NO_PREALLOC);
 
+/* Client and service to the backend that it stays with; written and read by socket.c. */
+BPF_TABLE_PINNED("lru_hash", struct affinity_key, struct affinity, affinities, AFFINITIES_MAX, PIN_DIR "/affinities");
+
+/* 0 to what the programs must know of the node; written by the agent, read by socket.c. */
+BPF_TABLE_PINNED("array", u32, struct node, node, 1, PIN_DIR "/node");
+
 /* Address to workload and identity; written by the agent, read by endpoint.c. */
 BPF_TABLE_PINNED("hash", struct address_key, struct address, addresses, ADDRESSES_MAX, PIN_DIR "/addresses",
 		 BPF_F_NO_PREALLOC);

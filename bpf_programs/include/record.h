@@ -38,7 +38,7 @@ static inline void record_fill(struct flow_event *e, struct packet *p, struct co
 	e->family = p->family;
 	e->proto = p->proto;
 	e->verdict = VERDICT_FORWARDED;
-	e->reason = 0;
+	e->reason = DROP_NONE;
 	e->point = out ? POINT_TO_STACK : POINT_TO_ENDPOINT;
 	e->direction = c->direction;
 	e->reply = egress != out;
@@ -59,7 +59,9 @@ static inline void record_macs(struct __sk_buff *skb, struct flow_event *e)
 	}
 }
 
-static inline void record_write(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u8 kind, u64 now)
+/* Write a record; `reason` says why the packet was dropped, DROP_NONE: it was not. */
+static inline void record_write(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u8 kind, u8 reason,
+				u64 now)
 {
 	struct flow_event *e = flows.ringbuf_reserve(sizeof(struct flow_event));
 
@@ -70,6 +72,10 @@ static inline void record_write(struct __sk_buff *skb, struct packet *p, struct 
 	record_fill(e, p, c, skb->ifindex, out, now);
 	record_macs(skb, e);
 	e->kind = kind;
+	if (reason != DROP_NONE) {
+		e->verdict = VERDICT_DROPPED;
+		e->reason = reason;
+	}
 	flows.ringbuf_submit(e, 0);
 }
 

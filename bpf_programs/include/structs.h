@@ -135,7 +135,11 @@ struct address {
 	u32 pad;
 };
 
-/* An address and port under which a Service is reached. */
+/*
+ * An address and port under which a Service is reached. The unspecified address
+ * of a family stands for all of the node's own (NodePort, hostPort); port and
+ * protocol 0 stand for all that no other entry of the address names.
+ */
 struct frontend_key {
 	u32 addr[4];
 	u16 port; /* network order */
@@ -147,7 +151,7 @@ struct frontend {
 	u32 service;  /* number of the service port, never 0 */
 	u32 backends; /* slots 0 … backends-1 exist */
 	u32 flags;    /* enum frontend_flag */
-	u32 pad;
+	u32 affinity; /* seconds that a client stays with its backend, 0: no affinity */
 };
 
 struct backend_key {
@@ -159,6 +163,24 @@ struct backend {
 	u32 addr[4];
 	u16 port; /* network order */
 	u16 pad;
+};
+
+/* A client, known by its network namespace, and the Service that it returns to. */
+struct affinity_key {
+	u64 client; /* netns cookie */
+	u32 service;
+	u32 pad;
+};
+
+struct affinity {
+	struct backend backend;
+	u32 slot; /* where the backend was last found */
+	u64 last; /* ns, CLOCK_MONOTONIC, of the client's last connection */
+};
+
+/* What the programs must know of the node. */
+struct node {
+	u64 netns; /* cookie of the node's own network namespace */
 };
 
 /* What is known of a socket, kept in the socket itself: who opened it, what it asked for and got. */

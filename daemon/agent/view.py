@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PURPOSES = {
     "services": "frontend address to service",
     "backends": "service and slot to backend address",
+    "affinities": "client and service to the backend it stays with",
+    "node": "what the programs must know of the node",
     "addresses": "address to workload and identity",
     "connections": "connection to its totals",
     "fragments": "first fragment to ports",

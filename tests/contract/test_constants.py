@@ -14,6 +14,8 @@ from tests.support import layouts
 
 MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "verdict": (constants.Verdict, "VERDICT_"),
+    "drop_reason": (constants.DropReason, "DROP_"),
+    "reserved": (constants.Reserved, "RESERVED_"),
     "event_kind": (constants.EventKind, "EVENT_"),
     "point": (constants.Point, "POINT_"),
     "direction": (constants.Direction, "DIRECTION_"),
@@ -48,6 +50,9 @@ def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
         ("services", "value", "frontend"),
         ("backends", "key", "backend_key"),
         ("backends", "value", "backend"),
+        ("affinities", "key", "affinity_key"),
+        ("affinities", "value", "affinity"),
+        ("node", "value", "node"),
         ("addresses", "key", "address_key"),
         ("addresses", "value", "address"),
         ("connections", "key", "conn_key"),

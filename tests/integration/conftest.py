@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ebpf import addresses, features
+from ebpf.constants import FrontendFlag
 from ebpf.datapath import Datapath, cleanup
 from ebpf.source import Options
 from tests.support.netns import TestNode, node, unique
@@ -41,22 +42,42 @@ class Shop:
         return out.decode().strip()
 
 
-def program(datapath: Datapath, service: int, vips: tuple[str, ...], backends: list[tuple[str, ...]]) -> None:
-    """Write a Service into the maps by hand; backends are given per family."""
+@dataclass(frozen=True)
+class Entry:
+    """How a Service is programmed; backends are given per family."""
+
+    service: int
+    vips: tuple[str, ...]
+    backends: tuple[tuple[str, ...], ...] = ()
+    port: int = 80
+    flags: FrontendFlag = FrontendFlag.CLUSTER_IP
+    affinity: int = 0
+    protocols: tuple[int, ...] = PROTOCOLS
+
+
+def network(port: int) -> int:
+    """A port in network order, as the host reads it."""
+    return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+
+
+def program(datapath: Datapath, entry: Entry) -> None:
+    """Write a Service into the maps by hand."""
     slots, services = datapath.maps["backends"], datapath.maps["services"]
-    for family, vip in enumerate(vips):
-        number = service * 10 + family
-        keys, values = np.zeros(len(backends), slots.key_dtype), np.zeros(len(backends), slots.value_dtype)
-        for index, both in enumerate(backends):
+    for family, vip in enumerate(entry.vips):
+        number = entry.service * 10 + family if entry.service else 0
+        keys = np.zeros(len(entry.backends), slots.key_dtype)
+        values = np.zeros(len(entry.backends), slots.value_dtype)
+        for index, both in enumerate(entry.backends):
             keys[index] = (number, index)
             values["addr"][index] = np.frombuffer(addresses.pack(both[family]), np.uint32)
-        values["port"] = int.from_bytes(PORT.to_bytes(2, "big"), sys.byteorder)
+        values["port"] = network(PORT)
         slots.update(keys, values)
-        for proto in PROTOCOLS:
+        for proto in entry.protocols:
             key, value = np.zeros(1, services.key_dtype), np.zeros(1, services.value_dtype)
             key["addr"] = np.frombuffer(addresses.pack(vip), np.uint32)
-            key["port"], key["proto"] = int.from_bytes((80).to_bytes(2, "big"), sys.byteorder), proto
-            value["service"], value["backends"] = number, len(backends)
+            key["port"], key["proto"] = network(entry.port), proto
+            value["service"], value["backends"] = number, len(entry.backends)
+            value["flags"], value["affinity"] = entry.flags, entry.affinity
             services.update(key, value)
 
 
@@ -68,9 +89,9 @@ def shop(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         spaces = [made.add(f"b{index}") for index in range(3)]
         datapath = made.run(Datapath, pins, state, Options(connections_max=65536), features.probe())
         try:
-            pairs = [tuple(str(address.ip) for address in space.addresses) for space in spaces]
-            program(datapath, SERVICE, VIPS, pairs)
-            program(datapath, EMPTY, ("10.96.0.99", "fd00:10:96::99"), [])
+            pairs = tuple(tuple(str(address.ip) for address in space.addresses) for space in spaces)
+            program(datapath, Entry(SERVICE, VIPS, pairs))
+            program(datapath, Entry(EMPTY, ("10.96.0.99", "fd00:10:96::99")))
             datapath.attach_cgroup(made.cgroup)
             for index in range(3):
                 _serve(made, f"b{index}")
