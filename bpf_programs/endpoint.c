@@ -4,9 +4,10 @@
  * named by what the workload does: from_endpoint is TC ingress of the device,
  * to_endpoint is TC egress. Whatever goes wrong is counted and the packet goes on,
  * to other people's filters as well (TC_ACT_UNSPEC). Dropped is only what a rule
- * says: a packet to a Service whose traffic policy admits no backend.
+ * says: a packet to a Service that nothing serves.
  */
 #include "include/common.h"
+#include "include/detour.h"
 #include "include/payload.h"
 
 /* Ports of a fragment: the first one leaves them for those that follow. */
@@ -51,37 +52,26 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 	side->last = now;
 }
 
-/* Is this the way to a Service whose traffic policy admits no backend? */
-static inline bool service_drops(struct packet *p)
+static inline bool reopens(struct conn *c, struct packet *p)
 {
-	struct frontend_key key = {.port = bpf_htons(p->dst_port), .proto = p->proto};
-	struct frontend *frontend;
-
-	copy_address(key.addr, p->dst);
-	frontend = services.lookup(&key);
-	return frontend && !frontend->backends && (frontend->flags & FRONTEND_DROP);
+	return c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-static inline int track(struct __sk_buff *skb, struct packet *p, bool out)
+/* Record a packet that opens a connection which must not be, and drop it. */
+static inline int drop(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u8 reason, u64 now)
 {
-	struct conn_key key = {};
-	struct conn *c;
-	u64 now = bpf_ktime_get_ns();
+	struct conn *c = connection_new(key, p, true);
+
+	if (c)
+		record_write(skb, p, c, true, EVENT_NEW, reason, now);
+	return TC_ACT_SHOT;
+}
+
+/* What every packet of a known connection does. */
+static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u64 now)
+{
 	u8 kind;
 
-	connection_key(&key, p, skb->ifindex, out);
-	c = connections.lookup(&key);
-	if (!c || (c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)) {
-		c = connection_new(&key, p, out);
-		if (c && out && service_drops(p)) {
-			record_write(skb, p, c, out, EVENT_NEW, DROP_SERVICE_BACKEND_NOT_FOUND, now);
-			count(COUNTER_SERVICE_DROPPED, 1);
-			return TC_ACT_SHOT;
-		}
-		c = c ? connection_keep(&key, c) : 0;
-	}
-	if (!c)
-		return TC_ACT_UNSPEC;
 	account(skb, p, out ? &c->out : &c->in, now);
 	if (p->proto == IPPROTO_TCP_)
 		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out, now);
@@ -89,7 +79,68 @@ static inline int track(struct __sk_buff *skb, struct packet *p, bool out)
 	if (kind)
 		record_write(skb, p, c, out, kind, DROP_NONE, now);
 	payload_probe(skb, p, c, out, now);
+}
+
+/* A packet from the workload whose connection is not known under the address that it names. */
+static inline int open_out(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u64 now)
+{
+	struct detour made = {};
+	u32 asked[4];
+	u16 asked_port = key->remote_port;
+	struct conn *c;
+	int result;
+
+	copy_address(asked, key->remote);
+	result = detour_out(skb, p, key, &made);
+	if (result == DETOUR_DROPPED)
+		return drop(skb, p, key, DROP_SERVICE_BACKEND_NOT_FOUND, now);
+	if (result == DETOUR_FAILED)
+		return drop(skb, p, key, DROP_WRITE_FAILED, now);
+	c = connections.lookup(key);
+	if (!c || reopens(c, p)) {
+		c = connection_new(key, p, true);
+		if (c && result == DETOUR_TAKEN) {
+			copy_address(c->frontend, asked);
+			c->frontend_port = asked_port;
+			c->service = made.service;
+		}
+		c = c ? connection_keep(key, c) : 0;
+	}
+	if (c)
+		track(skb, p, c, true, now);
 	return TC_ACT_UNSPEC;
+}
+
+static inline int packet_out(struct __sk_buff *skb, struct packet *p)
+{
+	struct conn_key key = {};
+	struct conn *c;
+	u64 now = bpf_ktime_get_ns();
+
+	connection_key(&key, p, skb->ifindex, true);
+	c = connections.lookup(&key);
+	if (!c || reopens(c, p))
+		return open_out(skb, p, &key, now);
+	track(skb, p, c, true, now);
+	return TC_ACT_UNSPEC;
+}
+
+static inline int packet_in(struct __sk_buff *skb, struct packet *p)
+{
+	struct conn_key key = {};
+	struct conn *c;
+	u64 now = bpf_ktime_get_ns();
+
+	connection_key(&key, p, skb->ifindex, false);
+	c = connections.lookup(&key);
+	if (!c || reopens(c, p)) {
+		c = connection_new(&key, p, false);
+		c = c ? connection_keep(&key, c) : 0;
+	}
+	if (!c)
+		return TC_ACT_UNSPEC;
+	track(skb, p, c, false, now);
+	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* Frames that were not read, by why. */
@@ -120,7 +171,7 @@ static inline int watch(struct __sk_buff *skb, bool out)
 	if (result == PARSE_OK) {
 		if (p->marks & MARK_FRAGMENT)
 			fragment_ports(p);
-		action = track(skb, p, out);
+		action = out ? packet_out(skb, p) : packet_in(skb, p);
 	} else {
 		count_unread(result);
 	}

@@ -22,6 +22,7 @@ class DropReason(IntEnum):
     """Why a packet was dropped (Hubble's flow.DropReason)."""
 
     NONE = 0
+    WRITE_FAILED = 141
     SERVICE_BACKEND_NOT_FOUND = 158
 
 
@@ -92,7 +93,9 @@ class Counter(IntEnum):
     SERVICE_STATE_FULL = 14
     OWNER_FULL = 15
     SERVICE_DROPPED = 16
-    MAX = 17
+    TRANSLATED = 17
+    TRANSLATE_FAILED = 18
+    MAX = 19
 
 
 class FrontendFlag(IntFlag):

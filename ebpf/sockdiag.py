@@ -11,7 +11,6 @@ is listed since Linux 5.7.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -46,16 +45,8 @@ _RECEIVE = 1 << 15  # bytes; the kernel fills no more at once
 _BATCH = 64  # sockets closed with one call; the answers have to fit into the receive buffer
 _PATIENCE = 5.0  # s; the kernel answers within the call, so this is never waited for unless an answer was lost
 
-SOCKET = np.dtype(
-    [
-        ("family", np.uint8),
-        ("state", np.uint8),
-        ("timer", np.uint8),
-        ("retransmits", np.uint8),
-        ("id", [("sport", "u2"), ("dport", "u2"), ("src", "u4", 4), ("dst", "u4", 4), ("device", "u4"), ("cookie", "u8")]),
-        ("rest", np.uint32, 5),
-    ]
-)  # fmt: skip
+_ID = [("sport", "u2"), ("dport", "u2"), ("src", "u4", 4), ("dst", "u4", 4), ("device", "u4"), ("cookie", "u8")]
+SOCKET = np.dtype([("family", "u1"), ("state", "u1"), ("timer", "u2"), ("id", _ID), ("rest", "u4", 5)])
 """struct inet_diag_msg: ports and addresses in network order, of IPv4 the first word only."""
 
 
@@ -165,7 +156,7 @@ def _check_end(body: memoryview) -> None:
     if code == errno.ENOENT:
         raise UnsupportedError("the kernel cannot list UDP sockets", "it needs CONFIG_INET_UDP_DIAG (module udp_diag)")
     if code:
-        raise KernelError(f"cannot list UDP sockets in {os.readlink('/proc/thread-self/ns/net')}", code)
+        raise KernelError("cannot list UDP sockets", code)
 
 
 def _stored(attributes: memoryview) -> memoryview | None:

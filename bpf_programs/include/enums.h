@@ -17,6 +17,7 @@ enum verdict {
 /* Why a packet was dropped. The numbers are those of Hubble's flow.DropReason. */
 enum drop_reason {
 	DROP_NONE = 0,
+	DROP_WRITE_FAILED = 141, /* the packet could not be rewritten */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
 };
 
@@ -80,7 +81,9 @@ enum counter {
 	COUNTER_SERVICE_STATE_FULL = 14, /* reverse translation could not be kept, passed */
 	COUNTER_OWNER_FULL = 15,         /* owner of a socket could not be kept */
 	COUNTER_SERVICE_DROPPED = 16,    /* packets to a Service whose traffic policy admits no backend, dropped */
-	COUNTER_MAX = 17,
+	COUNTER_TRANSLATED = 17,         /* packets translated at a device: no socket hook saw the connection open */
+	COUNTER_TRANSLATE_FAILED = 18,   /* packets that could not be rewritten, dropped */
+	COUNTER_MAX = 19,
 };
 
 /* Bits of frontend.flags. */

@@ -31,6 +31,9 @@ BPF_TABLE_PINNED("hash", struct address_key, struct address, addresses, ADDRESSE
 /* Connection on a device to its totals; written by endpoint.c, read and swept by the agent. */
 BPF_TABLE_PINNED("lru_hash", struct conn_key, struct conn, connections, CONNECTIONS_MAX, PIN_DIR "/connections");
 
+/* Connection to a frontend to the backend that its packets get; written and read by endpoint.c. */
+BPF_TABLE_PINNED("lru_hash", struct conn_key, struct detour, detours, CONNECTIONS_MAX, PIN_DIR "/detours");
+
 /* First fragment to ports; written and read by endpoint.c. */
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 4096, PIN_DIR "/fragments");
 

@@ -50,6 +50,7 @@ struct packet {
 	u32 dst[4];
 	u32 at;       /* offset of the next unread byte from the start of the frame */
 	u32 l3;       /* offset of the IP header */
+	u32 l4;       /* offset of the transport header */
 	u32 length;   /* bytes from the IP header on, by the IP header's own word */
 	u32 fragment; /* identification of the datagram a fragment belongs to */
 	u16 src_port; /* for ICMP echo: the identifier */
@@ -282,6 +283,7 @@ static inline int parse_ip(struct __sk_buff *skb, struct packet *p, u16 protocol
 		result = parse_ipv6(skb, p);
 	else
 		return PARSE_NOT_IP;
+	p->l4 = p->at;
 	return result == PARSE_OK ? parse_transport(skb, p) : result;
 }
 

@@ -10,7 +10,7 @@
 
 #include "include/connection.h"
 
-#define AFFINITY_SCAN_MAX 256 /* slots that are looked through for a client's backend after they moved */
+#define SLOT_SCAN_MAX 256 /* slots that are looked through for a backend that moved */
 #define NS_PER_S 1000000000ULL
 
 enum lookup {
@@ -26,6 +26,7 @@ struct choice {
 	u64 client; /* netns cookie */
 	u32 draw;   /* any number; equal numbers give equal backends while the Service stays as it is */
 	u32 service;
+	u32 slot;
 	struct backend *backend;
 };
 
@@ -96,23 +97,23 @@ static inline bool same_backend(struct backend *a, struct backend *b)
 	return a->port == b->port && same_address(a->addr, b->addr);
 }
 
-/* The slot where a client's backend is now; -1 when the Service has it no more. */
-static inline int affinity_slot(struct affinity *kept, struct frontend *frontend)
+/* The slot where a backend is now, looked for at `hint` first; -1 when the Service has it no more. */
+static inline int slot_of(struct backend *wanted, u32 hint, struct frontend *frontend)
 {
-	struct backend_key key = {.service = frontend->service, .slot = kept->slot};
+	struct backend_key key = {.service = frontend->service, .slot = hint};
 	struct backend *backend;
 
-	if (kept->slot < frontend->backends) {
+	if (hint < frontend->backends) {
 		backend = backends.lookup(&key);
-		if (backend && same_backend(backend, &kept->backend))
-			return kept->slot;
+		if (backend && same_backend(backend, wanted))
+			return hint;
 	}
-	for (u32 slot = 0; slot < AFFINITY_SCAN_MAX; slot++) {
+	for (u32 slot = 0; slot < SLOT_SCAN_MAX; slot++) {
 		if (slot >= frontend->backends)
 			return -1;
 		key.slot = slot;
 		backend = backends.lookup(&key);
-		if (backend && same_backend(backend, &kept->backend))
+		if (backend && same_backend(backend, wanted))
 			return slot;
 	}
 	return -1;
@@ -128,11 +129,13 @@ static inline struct backend *service_sticky(struct frontend *frontend, struct c
 	int slot = -1;
 
 	if (kept && fresh.last - kept->last < frontend->affinity * NS_PER_S)
-		slot = affinity_slot(kept, frontend);
-	fresh.slot = slot >= 0 ? slot : choice->draw % frontend->backends;
-	backend = service_slot(frontend->service, fresh.slot);
+		slot = slot_of(&kept->backend, kept->slot, frontend);
+	if (slot >= 0)
+		choice->slot = slot;
+	backend = service_slot(frontend->service, choice->slot);
 	if (!backend)
 		return 0;
+	fresh.slot = choice->slot;
 	fresh.backend = *backend;
 	if (affinities.update(&key, &fresh) < 0)
 		count(COUNTER_SERVICE_STATE_FULL, 1);
@@ -148,10 +151,11 @@ static inline int service_lookup(const u32 *address, u16 port, u8 proto, struct 
 	choice->service = frontend->service;
 	if (!frontend->backends)
 		return frontend->flags & FRONTEND_DROP ? LOOKUP_DROPPED : LOOKUP_REFUSED;
+	choice->slot = choice->draw % frontend->backends;
 	if (frontend->affinity)
 		choice->backend = service_sticky(frontend, choice);
 	else
-		choice->backend = service_slot(frontend->service, choice->draw % frontend->backends);
+		choice->backend = service_slot(frontend->service, choice->slot);
 	return choice->backend ? LOOKUP_FOUND : LOOKUP_BROKEN;
 }
 

@@ -48,16 +48,18 @@ struct conn {
 	u32 handshake;        /* us from SYN to the initiator's first ACK; 0: not known */
 	u32 local_workload;   /* number from `addresses`, 0: unknown */
 	u32 remote_workload;
-	u32 service; /* number of the service port asked for, 0: none */
-	u32 pid;     /* connecting process, 0: unknown */
+	u32 service;     /* number of the service port asked for, 0: none */
+	u32 pid;         /* connecting process, 0: unknown */
+	u32 frontend[4]; /* translated per packet: what the workload asked for */
 	u8 comm[COMM_LEN];
-	u8 direction; /* enum direction */
-	u8 marks;     /* enum mark */
-	u8 out_flags; /* TCP flags seen so far */
+	u16 frontend_port; /* translated per packet: in host order; 0: not translated here */
+	u8 direction;      /* enum direction */
+	u8 marks;          /* enum mark */
+	u8 out_flags;      /* TCP flags seen so far */
 	u8 in_flags;
 	u8 ended; /* an EVENT_END was written */
 	u8 probe; /* payload heads are copied on this device */
-	u8 pad[6];
+	u8 pad[4];
 };
 
 /* One flow record, as it lies in the ring buffer and in the agent's store. */
@@ -163,6 +165,13 @@ struct backend {
 	u32 addr[4];
 	u16 port; /* network order */
 	u16 pad;
+};
+
+/* Where the packets of a connection to a frontend go, when no socket hook saw it open. */
+struct detour {
+	struct backend backend;
+	u32 slot; /* where the backend was last found */
+	u32 service;
 };
 
 /* A client, known by its network namespace, and the Service that it returns to. */

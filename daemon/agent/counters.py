@@ -29,6 +29,8 @@ MEANINGS = {
     Counter.SERVICE_DATAGRAM: Meaning("datagrams sent to a backend"),
     Counter.SERVICE_REFUSED: Meaning("connects refused: the Service has no backend"),
     Counter.SERVICE_DROPPED: Meaning("packets dropped: the Service's traffic policy admits no backend"),
+    Counter.TRANSLATED: Meaning("packets translated at a device: no socket program saw the connection open"),
+    Counter.TRANSLATE_FAILED: Meaning("packets dropped: they could not be rewritten", fault=True),
     Counter.SERVICE_NO_BACKEND: Meaning("connects passed untranslated: backend entry missing", fault=True),
     Counter.SERVICE_STATE_FULL: Meaning("connects passed untranslated: no room for the way back", fault=True),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),

@@ -36,6 +36,7 @@ PURPOSES = {
     "node": "what the programs must know of the node",
     "addresses": "address to workload and identity",
     "connections": "connection to its totals",
+    "detours": "connection to a frontend to the backend its packets get",
     "fragments": "first fragment to ports",
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",

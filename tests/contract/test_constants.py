@@ -50,6 +50,7 @@ def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
         ("services", "value", "frontend"),
         ("backends", "key", "backend_key"),
         ("backends", "value", "backend"),
+        ("detours", "value", "detour"),
         ("affinities", "key", "affinity_key"),
         ("affinities", "value", "affinity"),
         ("node", "value", "node"),

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Services per packet, for connections that no socket hook saw open: those of
+ * virtual machines, of sandboxes with a network stack of their own, of raw
+ * sockets, of processes outside the agent's cgroup. The backend is drawn on the
+ * first packet and kept; packets that come back get the frontend's address.
+ */
+#ifndef REMORA_DETOUR_H
+#define REMORA_DETOUR_H
+
+#include "include/rewrite.h"
+#include "include/service.h"
+
+#define CLIENT_DEVICE (1ULL << 63) /* affinity: clients known by their device, apart from netns cookies */
+
+enum detour_result {
+	DETOUR_NONE = 0,    /* not a way to a Service, or not one that is translated here */
+	DETOUR_TAKEN = 1,   /* the packet and `p` now say the backend */
+	DETOUR_DROPPED = 2, /* nothing serves there */
+	DETOUR_FAILED = 3,  /* the packet could not be rewritten */
+};
+
+/* A backend for the first packet of a connection; nothing is remembered when there is none. */
+static inline int detour_draw(struct conn_key *key, struct packet *p, u32 ifindex, struct detour *made)
+{
+	struct choice choice = {.client = CLIENT_DEVICE | ifindex, .draw = bpf_get_prandom_u32()};
+	int found = service_lookup(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
+
+	if (found == LOOKUP_NONE || found == LOOKUP_BROKEN)
+		return DETOUR_NONE;
+	if (found != LOOKUP_FOUND) {
+		count(found == LOOKUP_DROPPED ? COUNTER_SERVICE_DROPPED : COUNTER_SERVICE_REFUSED, 1);
+		return DETOUR_DROPPED;
+	}
+	made->backend = *choice.backend;
+	made->slot = choice.slot;
+	made->service = choice.service;
+	return detours.update(key, made) < 0 ? DETOUR_DROPPED : DETOUR_TAKEN;
+}
+
+/* May this packet open a connection? What comes in the middle of one is not torn from its way. */
+static inline bool detour_opens(struct packet *p)
+{
+	if (p->later_fragment)
+		return false;
+	if (p->proto == IPPROTO_TCP_)
+		return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	return p->proto == IPPROTO_UDP_;
+}
+
+/*
+ * Does a kept way still lead to a backend of the Service? TCP stays with what it
+ * has, as its end is told by the backend itself; UDP has nobody to tell it.
+ */
+static inline bool detour_holds(struct detour *kept, struct packet *p, u32 ifindex)
+{
+	struct frontend *frontend;
+
+	if (p->proto == IPPROTO_TCP_)
+		return !detour_opens(p);
+	frontend = frontend_lookup(p->dst, bpf_htons(p->dst_port), p->proto, CLIENT_DEVICE | ifindex);
+	return frontend && slot_of(&kept->backend, kept->slot, frontend) >= 0;
+}
+
+/* Send a packet of the workload on to its backend; `key` follows. */
+static inline int detour_out(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct detour *made)
+{
+	struct detour *kept = detours.lookup(key);
+	int result = DETOUR_TAKEN;
+	u16 port;
+
+	if (kept && detour_holds(kept, p, skb->ifindex)) {
+		*made = *kept;
+	} else {
+		if (!detour_opens(p))
+			return DETOUR_NONE;
+		result = detour_draw(key, p, skb->ifindex, made);
+	}
+	if (result != DETOUR_TAKEN)
+		return result;
+	port = bpf_ntohs(made->backend.port);
+	if (rewrite_packet(skb, p, made->backend.addr, port, REWRITE_DESTINATION) < 0) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return DETOUR_FAILED;
+	}
+	count(COUNTER_TRANSLATED, 1);
+	copy_address(p->dst, made->backend.addr);
+	p->dst_port = port;
+	copy_address(key->remote, made->backend.addr);
+	key->remote_port = port;
+	return DETOUR_TAKEN;
+}
+
+/* Give a packet that comes back the frontend's address. */
+static inline int detour_back(struct __sk_buff *skb, struct packet *p, struct conn *c)
+{
+	if (rewrite_packet(skb, p, c->frontend, c->frontend_port, REWRITE_SOURCE) < 0) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return DETOUR_FAILED;
+	}
+	count(COUNTER_TRANSLATED, 1);
+	return DETOUR_TAKEN;
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Writing addresses and ports into a packet, with its checksums: of the IPv4
+ * header, and of TCP and UDP, whose pseudo-header covers the addresses. A UDP
+ * packet over IPv4 may carry no checksum; then it keeps none.
+ *
+ * Sources: RFC 791, RFC 8200 (8.1), RFC 1624 (incremental update).
+ */
+#ifndef REMORA_REWRITE_H
+#define REMORA_REWRITE_H
+
+#include "include/packet.h"
+
+#define IPV4_CHECK 10
+#define IPV4_SRC 12
+#define IPV4_DST 16
+#define IPV6_SRC 8
+#define IPV6_DST 24
+#define TCP_CHECK 16
+#define UDP_CHECK 6
+#define PORT_SRC 0
+#define PORT_DST 2
+
+enum rewrite_side {
+	REWRITE_SOURCE = 0,
+	REWRITE_DESTINATION = 1,
+};
+
+/* Place and flags of the transport checksum; 0 where there is none to mend. */
+static inline u32 checksum_offset(struct packet *p, u64 *flags)
+{
+	if (p->later_fragment)
+		return 0;
+	if (p->proto == IPPROTO_TCP_)
+		return p->l4 + TCP_CHECK;
+	if (p->proto == IPPROTO_UDP_) {
+		*flags = BPF_F_MARK_MANGLED_0;
+		return p->l4 + UDP_CHECK;
+	}
+	return 0;
+}
+
+static inline int rewrite_ipv4(struct __sk_buff *skb, struct packet *p, u32 from, u32 to, int side)
+{
+	u64 flags = 0;
+	u32 check = checksum_offset(p, &flags);
+
+	if (check && bpf_l4_csum_replace(skb, check, from, to, flags | BPF_F_PSEUDO_HDR | 4) < 0)
+		return -1;
+	if (bpf_l3_csum_replace(skb, p->l3 + IPV4_CHECK, from, to, 4) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l3 + (side == REWRITE_SOURCE ? IPV4_SRC : IPV4_DST), &to, 4, 0);
+}
+
+static inline int rewrite_ipv6(struct __sk_buff *skb, struct packet *p, u32 *from, u32 *to, int side)
+{
+	u64 flags = 0;
+	u32 check = checksum_offset(p, &flags);
+	s64 difference = bpf_csum_diff(from, 16, to, 16, 0);
+
+	if (check && bpf_l4_csum_replace(skb, check, 0, difference, flags | BPF_F_PSEUDO_HDR) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l3 + (side == REWRITE_SOURCE ? IPV6_SRC : IPV6_DST), to, 16, 0);
+}
+
+static inline int rewrite_port(struct __sk_buff *skb, struct packet *p, u16 from, u16 to, int side)
+{
+	u64 flags = 0;
+	u32 check = checksum_offset(p, &flags);
+
+	from = bpf_htons(from);
+	to = bpf_htons(to);
+	if (p->later_fragment || from == to)
+		return 0;
+	if (check && bpf_l4_csum_replace(skb, check, from, to, flags | 2) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2, 0);
+}
+
+/* Put an address and a port (host order) into one side of a packet; < 0: it could not be written. */
+static inline int rewrite_packet(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+{
+	u32 from[4];
+	u16 from_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
+	int result;
+
+	__builtin_memcpy(from, side == REWRITE_SOURCE ? p->src : p->dst, sizeof(from));
+	if (p->family == 4)
+		result = rewrite_ipv4(skb, p, from[3], address[3], side);
+	else
+		result = rewrite_ipv6(skb, p, from, address, side);
+	return result < 0 ? result : rewrite_port(skb, p, from_port, port, side);
+}
+
+#endif

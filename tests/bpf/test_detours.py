@@ -1,0 +1,178 @@
+"""Services per packet: what goes out is sent to a backend, what comes back has the frontend's address again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+from ebpf import addresses, testrun
+from ebpf.constants import Counter, DropReason, FrontendFlag, Verdict
+from tests.bpf.conftest import EVERYTHING, TC_ACT_UNSPEC, Wire
+
+TC_ACT_SHOT = 2
+CLIENT, VIP, BACKENDS = "10.0.0.1", "10.96.0.20", ("10.0.1.1", "10.0.1.2", "10.0.1.3")
+CLIENT6, VIP6, BACKENDS6 = "fd00::1", "fd00:96::20", ("fd00:1::1", "fd00:1::2", "fd00:1::3")
+EMPTY, LOCAL = "10.96.0.99", "10.96.0.98"
+PORT, TARGET = 80, 8080
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+
+
+def network(port: int) -> int:
+    return int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+
+
+@pytest.fixture
+def services(wire: Wire) -> Iterator[Wire]:
+    """A Service of two families, one without endpoints, and one that its policy leaves without."""
+    slots, frontends = wire.datapath.maps["backends"], wire.datapath.maps["services"]
+    for number, vip, backends, flags in (
+        (1, VIP, BACKENDS, FrontendFlag.CLUSTER_IP),
+        (2, VIP6, BACKENDS6, FrontendFlag.CLUSTER_IP),
+        (3, EMPTY, (), FrontendFlag.CLUSTER_IP),
+        (4, LOCAL, (), FrontendFlag.CLUSTER_IP | FrontendFlag.DROP),
+    ):
+        for slot, backend in enumerate(backends):
+            key, value = np.zeros(1, slots.key_dtype), np.zeros(1, slots.value_dtype)
+            key["service"], key["slot"] = number, slot
+            value["addr"], value["port"] = np.frombuffer(addresses.pack(backend), np.uint32), network(TARGET)
+            slots.update(key, value)
+        for proto in (6, 17):
+            key, value = np.zeros(1, frontends.key_dtype), np.zeros(1, frontends.value_dtype)
+            key["addr"], key["port"] = np.frombuffer(addresses.pack(vip), np.uint32), network(PORT)
+            key["proto"] = proto
+            value["service"], value["backends"], value["flags"] = number, len(backends), flags
+            frontends.update(key, value)
+    yield wire
+    for name in ("services", "backends", "detours"):
+        table = wire.datapath.maps[name]
+        table.delete(table.items()[0])
+
+
+def through(wire: Wire, program: str, packet: Packet) -> Packet:
+    """What comes out of a program; it must have passed."""
+    result = testrun.run(wire.datapath.program(program), bytes(packet))
+    assert result.verdict == TC_ACT_UNSPEC
+    return Ether(result.packet)
+
+
+def mended(packet: Packet) -> Packet:
+    """The same packet with all checksums computed anew."""
+    fresh = packet.copy()
+    for layer in (IP, TCP, UDP):
+        if layer in fresh:
+            del fresh[layer].chksum
+    return Ether(bytes(fresh))
+
+
+TRANSPORTS = {
+    "TCP": TCP(sport=40000, dport=PORT, flags="S"),
+    "TCP with options": TCP(sport=40000, dport=PORT, flags="S", options=[("MSS", 1460), ("WScale", 7)]),
+    "UDP": UDP(sport=40000, dport=PORT) / Raw(b"payload"),
+    "UDP of odd length": UDP(sport=40000, dport=PORT) / Raw(b"x"),
+}
+NETWORKS = {
+    "IPv4": (ETHER / IP(src=CLIENT, dst=VIP), BACKENDS),
+    "IPv4 in a VLAN": (ETHER / Dot1Q(vlan=9) / IP(src=CLIENT, dst=VIP), BACKENDS),
+    "IPv4 with options": (ETHER / IP(src=CLIENT, dst=VIP, options=[b"\x01" * 8]), BACKENDS),
+    "IPv6": (ETHER / IPv6(src=CLIENT6, dst=VIP6), BACKENDS6),
+    "IPv6 with extension": (ETHER / IPv6(src=CLIENT6, dst=VIP6) / IPv6ExtHdrDestOpt(), BACKENDS6),
+}
+
+
+def network_of(packet: Packet) -> Packet:
+    return packet[IP] if IP in packet else packet[IPv6]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS.keys())
+@pytest.mark.parametrize(("head", "backends"), NETWORKS.values(), ids=NETWORKS.keys())
+def test_a_packet_to_a_frontend_goes_to_a_backend_and_its_answer_comes_from_the_frontend(
+    services: Wire, head: Packet, backends: tuple[str, ...], transport: Packet
+) -> None:
+    kind = type(transport)
+    out = through(services, "from_endpoint", head / transport)
+    assert network_of(out).dst in backends
+    assert network_of(out).src == network_of(head).src
+    assert (out[kind].sport, out[kind].dport) == (40000, TARGET)
+    assert bytes(out) == bytes(mended(out)), "a checksum is wrong"
+
+    answer = TCP(sport=TARGET, dport=40000, flags="SA") if kind is TCP else UDP(sport=TARGET, dport=40000) / Raw(b"ok")
+    layer = IP if IP in head else IPv6
+    back = through(services, "to_endpoint", ETHER / layer(src=network_of(out).dst, dst=network_of(head).src) / answer)
+    assert network_of(back).src == network_of(head).dst
+    assert (back[kind].sport, back[kind].dport) == (PORT, 40000)
+    assert bytes(back) == bytes(mended(back)), "a checksum is wrong"
+
+
+def test_udp_without_checksum_keeps_none(services: Wire) -> None:
+    packet = ETHER / IP(src=CLIENT, dst=VIP) / UDP(sport=1, dport=PORT, chksum=0) / Raw(b"x")
+    assert through(services, "from_endpoint", packet)[UDP].chksum == 0
+
+
+def test_all_packets_of_a_connection_go_to_one_backend(services: Wire) -> None:
+    def send(flags: str) -> str:
+        packet = ETHER / IP(src=CLIENT, dst=VIP) / TCP(sport=40001, dport=PORT, flags=flags)
+        return str(through(services, "from_endpoint", packet)[IP].dst)
+
+    assert len({send("S"), *(send("A") for _ in range(50))}) == 1
+
+
+def test_new_connections_are_spread_over_the_backends(services: Wire) -> None:
+    seen = {
+        through(services, "from_endpoint", ETHER / IP(src=CLIENT, dst=VIP) / TCP(sport=port, dport=PORT, flags="S"))[
+            IP
+        ].dst
+        for port in range(2000, 2100)
+    }
+    assert seen == set(BACKENDS)
+
+
+def test_udp_leaves_a_backend_that_is_gone_and_tcp_stays(services: Wire) -> None:
+    slots, frontends = services.datapath.maps["backends"], services.datapath.maps["services"]
+
+    def send(transport: Packet) -> str:
+        return str(through(services, "from_endpoint", ETHER / IP(src=CLIENT, dst=VIP) / transport)[IP].dst)
+
+    udp = UDP(sport=40002, dport=PORT) / Raw(b"x")
+    before = {"udp": send(udp), "tcp": send(TCP(sport=40002, dport=PORT, flags="S"))}
+    keys, values = frontends.items()
+    ours = values["service"] == 1
+    fewer = values[ours].copy()
+    fewer["backends"] = 1
+    survivor = next(backend for backend in BACKENDS if backend not in before.values())
+    key, value = np.zeros(1, slots.key_dtype), np.zeros(1, slots.value_dtype)
+    key["service"] = 1
+    value["addr"], value["port"] = np.frombuffer(addresses.pack(survivor), np.uint32), network(TARGET)
+    slots.update(key, value)
+    frontends.update(keys[ours], fewer)
+    assert send(udp) == survivor
+    assert send(TCP(sport=40002, dport=PORT, flags="A")) == before["tcp"]
+
+
+@pytest.mark.parametrize("vip", [EMPTY, LOCAL])
+def test_what_nothing_serves_is_dropped_with_a_record(services: Wire, vip: str) -> None:
+    packet = ETHER / IP(src=CLIENT, dst=vip) / TCP(sport=40000, dport=PORT, flags="S")
+    result = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
+    assert result.verdict == TC_ACT_SHOT
+    (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)
+    assert (row["verdict"], row["reason"]) == (Verdict.DROPPED, DropReason.SERVICE_BACKEND_NOT_FOUND)
+
+
+def test_records_tell_the_backend_and_the_service(services: Wire) -> None:
+    through(services, "from_endpoint", ETHER / IP(src=CLIENT, dst=VIP) / TCP(sport=40003, dport=PORT, flags="S"))
+    (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)
+    assert addresses.text(row["dst"].tobytes()) in BACKENDS
+    assert (row["dst_port"], row["service"]) == (TARGET, 1)
+
+
+def test_a_packet_in_the_middle_of_an_unknown_connection_is_left_alone(services: Wire) -> None:
+    before = services.counter(Counter.TRANSLATED)
+    packet = ETHER / IP(src=CLIENT, dst=VIP) / TCP(sport=40004, dport=PORT, flags="A")
+    assert through(services, "from_endpoint", packet)[IP].dst == VIP
+    assert services.counter(Counter.TRANSLATED) == before

@@ -1,0 +1,89 @@
+"""Services for clients that no socket program sees: translated at their device, packet by packet."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from daemon.demo.cgroups import Cgroup
+from ebpf.constants import Counter
+from tests.integration.conftest import VIPS, Shop
+from tests.integration.test_sockets import client_address
+from tests.support.netns import unique
+
+KINDS = ("SOCK_STREAM", "SOCK_DGRAM")
+
+
+@pytest.fixture(scope="module")
+def watched(shop: Shop) -> Iterator[Shop]:
+    """The shop with the packet programs on the client's device."""
+    index = shop.node.run(socket.if_nametoindex, shop.node.spaces["client"].device)
+    shop.node.run(shop.datapath.attach_device, index, "client")
+    yield shop
+    shop.node.run(shop.datapath.detach_device, index)
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[Cgroup]:
+    """A cgroup that the socket programs are not attached to."""
+    with Cgroup(unique("stranger")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("vip", VIPS, ids=["IPv4", "IPv6"])
+def test_a_stranger_reaches_the_service_and_is_seen_under_its_own_address(
+    watched: Shop, stranger: Cgroup, vip: str, kind: str
+) -> None:
+    family = "AF_INET6" if ":" in vip else "AF_INET"
+    before = int(watched.datapath.counters.sums()[Counter.TRANSLATED])
+    answers, source = json.loads(
+        watched.client(
+            f"""
+import json, socket
+answers, source = [], None
+for _ in range(30):
+    with socket.socket(socket.{family}, socket.{kind}) as s:
+        s.settimeout(5)
+        if {kind!r} == "SOCK_DGRAM":
+            s.sendto(b"hello", ({vip!r}, 80))
+            answer, source = s.recvfrom(100)
+        else:
+            s.connect(({vip!r}, 80))
+            answer, source = s.recv(100), s.getpeername()
+        answers.append(answer.decode().split())
+print(json.dumps([answers, source[:2]]))
+""",
+            cgroup=stranger.path,
+        )
+    )
+    assert {name for name, _ in answers} == {"b0", "b1", "b2"}
+    assert {seen for _, seen in answers} == {client_address(watched, vip)}
+    assert source == [vip, 80]
+    assert watched.datapath.counters.sums()[Counter.TRANSLATED] > before
+
+
+def test_many_connections_of_a_stranger_one_after_the_other_all_succeed(watched: Shop, stranger: Cgroup) -> None:
+    done = watched.client(
+        f"""
+import socket
+done = 0
+for _ in range(2000):
+    with socket.create_connection(({VIPS[0]!r}, 80), timeout=5) as s:
+        done += s.recv(100).startswith(b"b")
+print(done)
+""",
+        cgroup=stranger.path,
+    )
+    assert done == "2000"
+
+
+def test_a_process_of_the_agents_cgroup_is_still_translated_at_its_socket(watched: Shop) -> None:
+    before = watched.datapath.counters.sums()
+    watched.client(f"import socket; socket.create_connection(({VIPS[0]!r}, 80), timeout=5).close()")
+    after = watched.datapath.counters.sums()
+    assert after[Counter.SERVICE_CONNECTED] == before[Counter.SERVICE_CONNECTED] + 1
+    assert after[Counter.TRANSLATED] == before[Counter.TRANSLATED]
