@@ -57,14 +57,13 @@ static inline bool reopens(struct conn *c, struct packet *p)
 	return c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Record a packet that opens a connection which must not be, and drop it. */
-static inline int drop(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u8 reason, u64 now)
+/* Record a packet that opens a connection which must not be. */
+static inline void record_drop(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u8 reason, u64 now)
 {
 	struct conn *c = connection_new(key, p, true);
 
 	if (c)
 		record_write(skb, p, c, true, EVENT_NEW, reason, now);
-	return TC_ACT_SHOT;
 }
 
 /* What every packet of a known connection does. */
@@ -81,65 +80,75 @@ static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c
 	payload_probe(skb, p, c, out, now);
 }
 
-/* A packet from the workload whose connection is not known under the address that it names. */
-static inline int open_out(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u64 now)
+/* The entry of a packet's connection, made where there is none. */
+static inline struct conn *entry(struct packet *p, struct conn_key *key, bool out)
 {
-	struct detour made = {};
-	u32 asked[4];
-	u16 asked_port = key->remote_port;
-	struct conn *c;
-	int result;
+	struct conn *c = connections.lookup(key);
 
-	copy_address(asked, key->remote);
-	result = detour_out(skb, p, key, &made);
-	if (result == DETOUR_DROPPED)
-		return drop(skb, p, key, DROP_SERVICE_BACKEND_NOT_FOUND, now);
-	if (result == DETOUR_FAILED)
-		return drop(skb, p, key, DROP_WRITE_FAILED, now);
-	c = connections.lookup(key);
-	if (!c || reopens(c, p)) {
-		c = connection_new(key, p, true);
-		if (c && result == DETOUR_TAKEN) {
-			copy_address(c->frontend, asked);
-			c->frontend_port = asked_port;
-			c->service = made.service;
-		}
-		c = c ? connection_keep(key, c) : 0;
+	if (c && !reopens(c, p))
+		return c;
+	c = connection_new(key, p, out);
+	if (c && !out && detours.lookup(key))
+		c->detoured = 1; /* the workload's own packet, turned round: the answer has to turn as well */
+	return c ? connection_keep(key, c) : 0;
+}
+
+/* What the entry of a connection must know of its detour. */
+static inline void remember(struct conn *c, struct detour *made, u32 *asked, u16 asked_port)
+{
+	c->service = made->service;
+	if (made->hairpin) {
+		c->detoured = 1;
+	} else if (!c->frontend_port) {
+		copy_address(c->frontend, asked);
+		c->frontend_port = asked_port;
 	}
-	if (c)
-		track(skb, p, c, true, now);
-	return TC_ACT_UNSPEC;
 }
 
 static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
+	struct detour made = {};
 	struct conn *c;
+	u32 asked[4];
+	u16 asked_port = p->dst_port;
 	u64 now = bpf_ktime_get_ns();
+	int way = DETOUR_NONE;
 
 	connection_key(&key, p, skb->ifindex, true);
+	copy_address(asked, p->dst);
 	c = connections.lookup(&key);
-	if (!c || reopens(c, p))
-		return open_out(skb, p, &key, now);
-	track(skb, p, c, true, now);
-	return TC_ACT_UNSPEC;
+	if (!c || c->detoured || reopens(c, p))
+		way = detour_find(skb, p, &key, &made);
+	if (way == DETOUR_TAKEN)
+		way = detour_take(skb, p, &made);
+	if (way == DETOUR_TAKEN && !made.hairpin)
+		connection_key(&key, p, skb->ifindex, true);
+	if (way == DETOUR_DROPPED || way == DETOUR_REFUSED || way == DETOUR_FAILED) {
+		record_drop(skb, p, &key, way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_SERVICE_BACKEND_NOT_FOUND,
+			    now);
+		return way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
+	}
+	if (!c || way == DETOUR_TAKEN || reopens(c, p))
+		c = entry(p, &key, true);
+	if (c) {
+		if (way == DETOUR_TAKEN)
+			remember(c, &made, asked, asked_port);
+		track(skb, p, c, true, now);
+	}
+	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
 static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
 	struct conn *c;
-	u64 now = bpf_ktime_get_ns();
 
 	connection_key(&key, p, skb->ifindex, false);
-	c = connections.lookup(&key);
-	if (!c || reopens(c, p)) {
-		c = connection_new(&key, p, false);
-		c = c ? connection_keep(&key, c) : 0;
-	}
+	c = entry(p, &key, false);
 	if (!c)
 		return TC_ACT_UNSPEC;
-	track(skb, p, c, false, now);
+	track(skb, p, c, false, bpf_ktime_get_ns());
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 

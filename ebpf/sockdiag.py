@@ -1,11 +1,8 @@
-"""Connected UDP sockets of one network namespace: found with what our programs keep in them, and closed.
+"""Connected UDP sockets of one network namespace: listed, and closed.
 
-A NETLINK_SOCK_DIAG socket sees the namespace of the thread that made it. The kernel can hand out BPF socket storage
-with each socket it lists, so what a socket asked for and got is read from the socket itself: no 4-tuple has to be
-matched with a table that may have forgotten it, or that means the same tuple in another namespace.
+A NETLINK_SOCK_DIAG socket sees the namespace of the thread that made it, whichever that thread goes to later.
 
-Layouts and numbers: linux/inet_diag.h, linux/sock_diag.h, linux/netlink.h; the protocol is in sock_diag(7). Storage
-is listed since Linux 5.7.
+Layouts and numbers: linux/inet_diag.h, linux/sock_diag.h, linux/netlink.h; the protocol is in sock_diag(7).
 """
 
 from __future__ import annotations
@@ -14,9 +11,8 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +25,7 @@ _NETLINK_SOCK_DIAG = 4
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
-_REQ_BYTECODE, _REQ_SK_BPF_STORAGES = 1, 2
-_REQ_MAP_FD = 1
-_NESTED_VALUE = (20, 1, 3)  # INET_DIAG_SK_BPF_STORAGES, SK_DIAG_BPF_STORAGE, SK_DIAG_BPF_STORAGE_MAP_VALUE
+_REQ_BYTECODE = 1
 _DPORT_AT_LEAST, _DPORT_AT_MOST = 4, 5  # INET_DIAG_BC_D_GE, INET_DIAG_BC_D_LE
 _ESTABLISHED = 1 << 1  # bit of TCP_ESTABLISHED, which a connected UDP socket has too
 
@@ -40,7 +34,6 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _REQUEST = struct.Struct("=BBBxI48s")  # inet_diag_req_v2: family, protocol, extensions, states, socket id
 _OPERATION = struct.Struct("=BBH")  # inet_diag_bc_op: code, bytes to go on when true, when false
 _ERROR = struct.Struct("=i")
-_TYPE_MASK = 0x3FFF
 _RECEIVE = 1 << 15  # bytes; the kernel fills no more at once
 _BATCH = 64  # sockets closed with one call; the answers have to fit into the receive buffer
 _PATIENCE = 5.0  # s; the kernel answers within the call, so this is never waited for unless an answer was lost
@@ -48,21 +41,6 @@ _PATIENCE = 5.0  # s; the kernel answers within the call, so this is never waite
 _ID = [("sport", "u2"), ("dport", "u2"), ("src", "u4", 4), ("dst", "u4", 4), ("device", "u4"), ("cookie", "u8")]
 SOCKET = np.dtype([("family", "u1"), ("state", "u1"), ("timer", "u2"), ("id", _ID), ("rest", "u4", 5)])
 """struct inet_diag_msg: ports and addresses in network order, of IPv4 the first word only."""
-
-
-@dataclass(frozen=True, slots=True)
-class SocketStorage:
-    """A socket storage map: its descriptor and the dtype of what is stored."""
-
-    fd: int
-    value: np.dtype[Any]
-
-
-class Found(NamedTuple):
-    """Sockets (dtype SOCKET) and what is stored in them (the storage's dtype), shape (n,) each."""
-
-    sockets: Columns
-    stored: Columns
 
 
 class SocketDiag:
@@ -79,22 +57,19 @@ class SocketDiag:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._socket.close()
 
-    def connected_udp(self, family: int, ports: range, storage: SocketStorage) -> Found:
-        """Connected UDP sockets of a family (AF_INET, AF_INET6) with something in the storage.
+    def connected_udp(self, family: int, ports: range) -> Columns:
+        """Connected UDP sockets of a family (AF_INET, AF_INET6) as rows of dtype SOCKET, shape (n,).
 
         `ports` bounds the destination's port; it must not be empty. Raises KernelError, UnsupportedError, OSError.
         """
-        self._socket.send(_list_request(family, ports, storage.fd))
-        heads, values = [], []
+        self._socket.send(_list_request(family, ports))
+        rows = []
         for kind, _, body in self._messages():
             if kind in (_NLMSG_DONE, _NLMSG_ERROR):
                 _check_end(body)
                 break
-            value = _stored(body[SOCKET.itemsize :])
-            if value is not None:
-                heads.append(body[: SOCKET.itemsize])
-                values.append(value)
-        return Found(np.frombuffer(b"".join(heads), SOCKET), np.frombuffer(b"".join(values), storage.value))
+            rows.append(body[: SOCKET.itemsize])
+        return np.frombuffer(b"".join(rows), SOCKET)
 
     def destroy(self, sockets: Columns) -> npt.NDArray[np.int32]:
         """Close sockets; their next call fails with ECONNABORTED. One errno each, shape (n,), 0 for done.
@@ -122,11 +97,12 @@ class SocketDiag:
                 data = data[_aligned(length) :]
 
 
-def _list_request(family: int, ports: range, storage: int) -> bytes:
+def _list_request(family: int, ports: range) -> bytes:
+    program = _between(ports[0], ports[-1])
     body = (
         _REQUEST.pack(family, socket.IPPROTO_UDP, 0, _ESTABLISHED, bytes(48))
-        + _attribute(_REQ_BYTECODE, _between(ports[0], ports[-1]))
-        + _attribute(_REQ_SK_BPF_STORAGES, _attribute(_REQ_MAP_FD, struct.pack("=I", storage)))
+        + _ATTRIBUTE.pack(_ATTRIBUTE.size + len(program), _REQ_BYTECODE)
+        + program
     )
     flags = _NLM_F_REQUEST | _NLM_F_DUMP
     return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body
@@ -157,27 +133,6 @@ def _check_end(body: memoryview) -> None:
         raise UnsupportedError("the kernel cannot list UDP sockets", "it needs CONFIG_INET_UDP_DIAG (module udp_diag)")
     if code:
         raise KernelError("cannot list UDP sockets", code)
-
-
-def _stored(attributes: memoryview) -> memoryview | None:
-    """The one value of the one map that was asked for; None in a socket that has none."""
-    for wanted in _NESTED_VALUE:
-        found = next((body for kind, body in _attributes(attributes) if kind == wanted), None)
-        if found is None:
-            return None
-        attributes = found
-    return attributes
-
-
-def _attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
-        data = data[_aligned(length) :]
-
-
-def _attribute(kind: int, body: bytes) -> bytes:
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(body), kind) + body.ljust(_aligned(len(body)), b"\0")
 
 
 def _aligned(length: int) -> int:

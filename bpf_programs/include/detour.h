@@ -18,7 +18,25 @@ enum detour_result {
 	DETOUR_TAKEN = 1,   /* the packet and `p` now say the backend */
 	DETOUR_DROPPED = 2, /* nothing serves there */
 	DETOUR_FAILED = 3,  /* the packet could not be rewritten */
+	DETOUR_REFUSED = 4, /* nothing serves there, and the sender is to know */
 };
+
+/*
+ * A workload that is its own backend talks to the frontend on both ends: its
+ * server sees the frontend's address with the client's port. This is the way of
+ * what the server answers.
+ */
+static inline int detour_return(struct conn_key *key, struct packet *p, struct detour *made)
+{
+	struct conn_key back = *key;
+	struct detour answer = {.service = made->service, .hairpin = p->dst_port};
+
+	back.local_port = bpf_ntohs(made->backend.port);
+	back.remote_port = p->src_port;
+	copy_address(answer.backend.addr, p->src);
+	answer.backend.port = bpf_htons(p->src_port);
+	return detours.update(&back, &answer);
+}
 
 /* A backend for the first packet of a connection; nothing is remembered when there is none. */
 static inline int detour_draw(struct conn_key *key, struct packet *p, u32 ifindex, struct detour *made)
@@ -30,11 +48,14 @@ static inline int detour_draw(struct conn_key *key, struct packet *p, u32 ifinde
 		return DETOUR_NONE;
 	if (found != LOOKUP_FOUND) {
 		count(found == LOOKUP_DROPPED ? COUNTER_SERVICE_DROPPED : COUNTER_SERVICE_REFUSED, 1);
-		return DETOUR_DROPPED;
+		return found == LOOKUP_DROPPED ? DETOUR_DROPPED : DETOUR_REFUSED;
 	}
 	made->backend = *choice.backend;
 	made->slot = choice.slot;
 	made->service = choice.service;
+	made->hairpin = same_address(made->backend.addr, p->src) ? p->src_port : 0;
+	if (made->hairpin && detour_return(key, p, made) < 0)
+		return DETOUR_DROPPED;
 	return detours.update(key, made) < 0 ? DETOUR_DROPPED : DETOUR_TAKEN;
 }
 
@@ -62,33 +83,48 @@ static inline bool detour_holds(struct detour *kept, struct packet *p, u32 ifind
 	return frontend && slot_of(&kept->backend, kept->slot, frontend) >= 0;
 }
 
-/* Send a packet of the workload on to its backend; `key` follows. */
-static inline int detour_out(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct detour *made)
+/* The way of a packet of the workload, kept or drawn anew; the packet is as it was. */
+static inline int detour_find(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct detour *made)
 {
 	struct detour *kept = detours.lookup(key);
-	int result = DETOUR_TAKEN;
-	u16 port;
 
-	if (kept && detour_holds(kept, p, skb->ifindex)) {
+	if (kept && (kept->hairpin || detour_holds(kept, p, skb->ifindex))) {
 		*made = *kept;
-	} else {
-		if (!detour_opens(p))
-			return DETOUR_NONE;
-		result = detour_draw(key, p, skb->ifindex, made);
+		return DETOUR_TAKEN;
 	}
-	if (result != DETOUR_TAKEN)
-		return result;
-	port = bpf_ntohs(made->backend.port);
-	if (rewrite_packet(skb, p, made->backend.addr, port, REWRITE_DESTINATION) < 0) {
+	return detour_opens(p) ? detour_draw(key, p, skb->ifindex, made) : DETOUR_NONE;
+}
+
+/* Write the backend into a packet of the workload, and the frontend as its source where it goes back; `p` follows. */
+static inline int detour_take(struct __sk_buff *skb, struct packet *p, struct detour *made)
+{
+	u16 port = bpf_ntohs(made->backend.port);
+	u32 frontend[4];
+
+	copy_address(frontend, p->dst);
+	if ((made->hairpin && rewrite_packet(skb, p, frontend, made->hairpin, REWRITE_SOURCE) < 0) ||
+	    rewrite_packet(skb, p, made->backend.addr, port, REWRITE_DESTINATION) < 0) {
 		count(COUNTER_TRANSLATE_FAILED, 1);
 		return DETOUR_FAILED;
 	}
 	count(COUNTER_TRANSLATED, 1);
 	copy_address(p->dst, made->backend.addr);
 	p->dst_port = port;
-	copy_address(key->remote, made->backend.addr);
-	key->remote_port = port;
 	return DETOUR_TAKEN;
+}
+
+/* Send a packet of the workload to the workload itself; the action that does it. */
+static inline int detour_turn(struct __sk_buff *skb)
+{
+	return rewrite_turn(skb) < 0 ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
+}
+
+/* Tell the workload that nothing serves there: TCP gets a reset, the rest gets nothing. */
+static inline int detour_refuse(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->proto != IPPROTO_TCP_ || rewrite_reset(skb, p) < 0)
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
 }
 
 /* Give a packet that comes back the frontend's address. */

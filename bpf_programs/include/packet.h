@@ -195,6 +195,7 @@ static inline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 	__builtin_memcpy(p->src, ip.src, sizeof(p->src));
 	__builtin_memcpy(p->dst, ip.dst, sizeof(p->dst));
 	p->at += sizeof(ip);
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
 		int more = parse_extension(skb, p);
 

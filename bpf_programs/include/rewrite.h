@@ -10,12 +10,15 @@
 #define REMORA_REWRITE_H
 
 #include "include/packet.h"
+#include "include/structs.h"
 
 #define IPV4_CHECK 10
 #define IPV4_SRC 12
 #define IPV4_DST 16
 #define IPV6_SRC 8
 #define IPV6_DST 24
+#define TCP_SEQUENCE 4
+#define TCP_FLAGS 12
 #define TCP_CHECK 16
 #define UDP_CHECK 6
 #define PORT_SRC 0
@@ -75,6 +78,51 @@ static inline int rewrite_port(struct __sk_buff *skb, struct packet *p, u16 from
 	if (check && bpf_l4_csum_replace(skb, check, from, to, flags | 2) < 0)
 		return -1;
 	return bpf_skb_store_bytes(skb, p->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2, 0);
+}
+
+/* Exchange two neighbouring runs of `size` bytes; sums over both stay as they are. */
+static inline int rewrite_swap(struct __sk_buff *skb, u32 at, u32 size)
+{
+	u8 both[32];
+	u8 swapped[32];
+
+	if (bpf_skb_load_bytes(skb, at, both, 2 * size) < 0)
+		return -1;
+	__builtin_memcpy(swapped, both + size, size);
+	__builtin_memcpy(swapped + size, both, size);
+	return bpf_skb_store_bytes(skb, at, swapped, 2 * size, 0);
+}
+
+/* Turn a frame round: to the MAC address that it came from. */
+static inline int rewrite_turn(struct __sk_buff *skb)
+{
+	return rewrite_swap(skb, 0, MAC_LEN);
+}
+
+/* Make the reset of a TCP packet out of the packet itself (RFC 9293, 3.10.7.1). */
+static inline int rewrite_reset(struct __sk_buff *skb, struct packet *p)
+{
+	u32 check = p->l4 + TCP_CHECK;
+	u32 numbers[2]; /* sequence, acknowledgement */
+	u32 answer[2];
+	u16 word, reset; /* data offset and flags */
+
+	if (bpf_skb_load_bytes(skb, p->l4 + TCP_SEQUENCE, numbers, 8) < 0 ||
+	    bpf_skb_load_bytes(skb, p->l4 + TCP_FLAGS, &word, 2) < 0)
+		return -1;
+	answer[0] = 0;
+	answer[1] = bpf_htonl(bpf_ntohl(numbers[0]) + 1);
+	reset = (word & bpf_htons(0xf000)) | bpf_htons(TCP_RST | TCP_ACK);
+	if (bpf_l4_csum_replace(skb, check, numbers[0], answer[0], 4) < 0 ||
+	    bpf_l4_csum_replace(skb, check, numbers[1], answer[1], 4) < 0 ||
+	    bpf_l4_csum_replace(skb, check, word, reset, 2) < 0)
+		return -1;
+	if (bpf_skb_store_bytes(skb, p->l4 + TCP_SEQUENCE, answer, 8, 0) < 0 ||
+	    bpf_skb_store_bytes(skb, p->l4 + TCP_FLAGS, &reset, 2, 0) < 0)
+		return -1;
+	if (rewrite_swap(skb, p->l4, 2) < 0 || rewrite_turn(skb) < 0)
+		return -1;
+	return p->family == 4 ? rewrite_swap(skb, p->l3 + IPV4_SRC, 4) : rewrite_swap(skb, p->l3 + IPV6_SRC, 16);
 }
 
 /* Put an address and a port (host order) into one side of a packet; < 0: it could not be written. */

@@ -108,6 +108,7 @@ static inline int slot_of(struct backend *wanted, u32 hint, struct frontend *fro
 		if (backend && same_backend(backend, wanted))
 			return hint;
 	}
+#pragma clang loop unroll(disable)
 	for (u32 slot = 0; slot < SLOT_SCAN_MAX; slot++) {
 		if (slot >= frontend->backends)
 			return -1;

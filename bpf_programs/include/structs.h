@@ -57,9 +57,10 @@ struct conn {
 	u8 marks;          /* enum mark */
 	u8 out_flags;      /* TCP flags seen so far */
 	u8 in_flags;
-	u8 ended; /* an EVENT_END was written */
-	u8 probe; /* payload heads are copied on this device */
-	u8 pad[4];
+	u8 ended;    /* an EVENT_END was written */
+	u8 probe;    /* payload heads are copied on this device */
+	u8 detoured; /* packets from the workload under this key take a detour */
+	u8 pad[3];
 };
 
 /* One flow record, as it lies in the ring buffer and in the agent's store. */
@@ -172,6 +173,8 @@ struct detour {
 	struct backend backend;
 	u32 slot; /* where the backend was last found */
 	u32 service;
+	u16 hairpin; /* the backend is the workload itself: source port that it is shown, in host order; 0: it is not */
+	u16 pad;
 };
 
 /* A client, known by its network namespace, and the Service that it returns to. */

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.agent import counters
+from daemon.agent.operate import Operate
 from daemon.agent.services_view import services
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
@@ -69,6 +70,7 @@ class View:
         self._reader = reader
         self._started = time.monotonic_ns()
         self._store, self._builder = store, builder
+        self._operate = Operate(agent)
 
     @property
     def store(self) -> FlowStore:
@@ -107,6 +109,18 @@ class View:
     def services(self) -> Sequence[pb.Service]:
         """Frontends and backends as programmed in the kernel."""
         return services(self._agent.programmer.applied, self.directory)
+
+    async def service_details(self, name: str, namespace: str) -> Sequence[pb.ServiceDetail]:
+        """The Services of that name, closely; "" as namespace: in any."""
+        return await self._operate.services(name, namespace)
+
+    async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """Where traffic to an address goes; raises ValueError for what cannot be understood."""
+        return await self._operate.explain(request)
+
+    async def verify(self) -> pb.VerifyResponse:
+        """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
+        return await self._operate.verify()
 
     @property
     def last_sync(self) -> float:
@@ -211,6 +225,7 @@ class View:
     def _warnings(self) -> Iterator[str]:
         for step, reason in self._agent.programmer.failures.items():
             yield f"{step}: {reason}"
+        yield from self._agent.proxy.ports.failures.values()
         for program, reason in self._datapath.build.missing.items():
             yield f"program {program} was refused by the kernel: {reason}"
         for problem in self._agent.source.snapshot.problems:

@@ -17,9 +17,10 @@ from ebpf.constants import Counter, DropReason, FrontendFlag, Verdict
 from tests.bpf.conftest import EVERYTHING, TC_ACT_UNSPEC, Wire
 
 TC_ACT_SHOT = 2
+TC_ACT_REDIRECT = 7
 CLIENT, VIP, BACKENDS = "10.0.0.1", "10.96.0.20", ("10.0.1.1", "10.0.1.2", "10.0.1.3")
 CLIENT6, VIP6, BACKENDS6 = "fd00::1", "fd00:96::20", ("fd00:1::1", "fd00:1::2", "fd00:1::3")
-EMPTY, LOCAL = "10.96.0.99", "10.96.0.98"
+EMPTY, EMPTY6, LOCAL = "10.96.0.99", "fd00:96::99", "10.96.0.98"
 PORT, TARGET = 80, 8080
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
@@ -36,6 +37,7 @@ def services(wire: Wire) -> Iterator[Wire]:
         (1, VIP, BACKENDS, FrontendFlag.CLUSTER_IP),
         (2, VIP6, BACKENDS6, FrontendFlag.CLUSTER_IP),
         (3, EMPTY, (), FrontendFlag.CLUSTER_IP),
+        (5, EMPTY6, (), FrontendFlag.CLUSTER_IP),
         (4, LOCAL, (), FrontendFlag.CLUSTER_IP | FrontendFlag.DROP),
     ):
         for slot, backend in enumerate(backends):
@@ -155,9 +157,31 @@ def test_udp_leaves_a_backend_that_is_gone_and_tcp_stays(services: Wire) -> None
     assert send(TCP(sport=40002, dport=PORT, flags="A")) == before["tcp"]
 
 
-@pytest.mark.parametrize("vip", [EMPTY, LOCAL])
-def test_what_nothing_serves_is_dropped_with_a_record(services: Wire, vip: str) -> None:
-    packet = ETHER / IP(src=CLIENT, dst=vip) / TCP(sport=40000, dport=PORT, flags="S")
+def test_what_a_policy_leaves_without_backends_is_dropped_with_a_record(services: Wire) -> None:
+    packet = ETHER / IP(src=CLIENT, dst=LOCAL) / TCP(sport=40000, dport=PORT, flags="S")
+    result = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
+    assert result.verdict == TC_ACT_SHOT
+    (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)
+    assert (row["verdict"], row["reason"]) == (Verdict.DROPPED, DropReason.SERVICE_BACKEND_NOT_FOUND)
+
+
+@pytest.mark.parametrize("network", [IP(src=CLIENT, dst=EMPTY), IPv6(src=CLIENT6, dst=EMPTY6)], ids=["IPv4", "IPv6"])
+def test_a_service_without_endpoints_answers_with_a_reset(services: Wire, network: Packet) -> None:
+    syn = TCP(sport=40000, dport=PORT, flags="S", seq=12345, options=[("MSS", 1460)])
+    result = testrun.run(services.datapath.program("from_endpoint"), bytes(ETHER / network / syn))
+    assert result.verdict == TC_ACT_REDIRECT
+    reset = Ether(result.packet)
+    assert (reset.src, reset.dst) == (ETHER.dst, ETHER.src)
+    assert (network_of(reset).src, network_of(reset).dst) == (network.dst, network.src)
+    assert (reset[TCP].sport, reset[TCP].dport) == (PORT, 40000)
+    assert (reset[TCP].flags, reset[TCP].seq, reset[TCP].ack) == ("RA", 0, 12346)
+    assert bytes(reset) == bytes(mended(reset)), "a checksum is wrong"
+    (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)
+    assert (row["verdict"], row["reason"]) == (Verdict.DROPPED, DropReason.SERVICE_BACKEND_NOT_FOUND)
+
+
+def test_a_datagram_to_a_service_without_endpoints_is_dropped_with_a_record(services: Wire) -> None:
+    packet = ETHER / IP(src=CLIENT, dst=EMPTY) / UDP(sport=40000, dport=PORT) / Raw(b"x")
     result = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
     assert result.verdict == TC_ACT_SHOT
     (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)

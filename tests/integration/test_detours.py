@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +81,43 @@ print(done)
         cgroup=stranger.path,
     )
     assert done == "2000"
+
+
+def test_a_stranger_that_is_its_own_backend_reaches_itself(shop: Shop, stranger: Cgroup) -> None:
+    index = shop.node.run(socket.if_nametoindex, shop.node.spaces["b0"].device)
+    shop.node.run(shop.datapath.attach_device, index, "b0")
+    code = f"""
+import json, socket
+answers = []
+for vip, family in (({VIPS[0]!r}, socket.AF_INET), ({VIPS[1]!r}, socket.AF_INET6)):
+    for _ in range(40):
+        with socket.socket(family) as s:
+            s.settimeout(5)
+            s.connect((vip, 80))
+            answers.append([vip, *s.recv(100).decode().split(), s.getpeername()[0]])
+print(json.dumps(answers))
+"""
+    argv = [sys.executable, "-c", code]
+    process = shop.node.popen(argv, "b0", cgroup=stranger.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, error = process.communicate(timeout=60)
+    shop.node.run(shop.datapath.detach_device, index)
+    assert process.returncode == 0, error.decode()
+    answers = json.loads(out)
+    assert {name for _, name, _, _ in answers} == {"b0", "b1", "b2"}
+    assert all(peer == vip for vip, _, _, peer in answers)
+    assert all(seen == vip for vip, name, seen, _ in answers if name == "b0"), "its server sees the frontend"
+
+
+@pytest.mark.parametrize(("vip", "family"), [("10.96.0.99", "AF_INET"), ("fd00:10:96::99", "AF_INET6")])
+def test_a_stranger_is_refused_at_once_where_nothing_serves(
+    watched: Shop, stranger: Cgroup, vip: str, family: str
+) -> None:
+    code = f"""
+import socket, time
+start = time.monotonic()
+print(socket.socket(socket.{family}).connect_ex(({vip!r}, 80)), time.monotonic() - start < 1)
+"""
+    assert watched.client(code, cgroup=stranger.path) == "111 True"
 
 
 def test_a_process_of_the_agents_cgroup_is_still_translated_at_its_socket(watched: Shop) -> None:
