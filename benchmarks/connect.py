@@ -16,15 +16,15 @@ import numpy as np
 from benchmarks import web
 from benchmarks.report import Figure, at_most
 from benchmarks.stand import CLIENT, PORT, SERVER, VIP, VIP_PORT, Stand
+from benchmarks.throughput import processors
 
 SAMPLES = 20_000  # exchanges at each address
 
 
 def measure() -> Iterator[Figure]:
     """Median and 99th percentile, and their ratios."""
-    with Stand() as stand, stand.attached(True) as agent:
-        assert agent is not None
-        web.serve(stand)
+    with Stand() as stand, stand.agent() as agent:
+        web.serve(stand, processors()[1])
         before = agent.counters()["service_connected"]
         targets = [f"{VIP}:{VIP_PORT}", f"{stand.address(SERVER)}:{PORT}"]
         argv = [sys.executable, "-m", "benchmarks.connector", str(SAMPLES), *targets]

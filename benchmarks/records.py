@@ -47,8 +47,7 @@ def measure() -> Iterator[Figure]:
     """Speed on one core, then loss under load."""
     yield _speed("records_ring_to_store", PEERS, at_least(1e6))
     yield _speed("records_ring_to_store_all_pairs", WORKLOADS - 1, None)
-    with Stand() as stand, stand.attached(True) as agent:
-        assert agent is not None
+    with Stand() as stand, stand.agent() as agent:
         yield from _loss(stand, agent)
 
 

@@ -6,12 +6,15 @@ The agent is the program as it is shipped, in a process of its own, with the def
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import if_nametoindex
 from typing import Any
 
 import grpc
@@ -23,9 +26,11 @@ from daemon.demo.processes import spawn, stop
 from daemon.demo.stage import DemoError, Stage
 from daemon.demo.topology import Node
 from daemon.proto import remora_pb2, remora_pb2_grpc
-from ebpf import features
+from ebpf import bpffs, features, libbpf
+from ebpf.attach import TrafficControl, attach_cgroup, attach_raw_tracepoint
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import RemoraError
+from ebpf.programs import BY_NAME, Hook, Program
 from ebpf.source import Options
 
 STAGE = Stage("remora-bench")
@@ -89,6 +94,7 @@ class Stand:
         with ExitStack() as stack:
             stack.callback(STAGE.clear)
             self._group = stack.enter_context(Cgroup(STAGE.name, "agent", "workloads"))
+            self._workloads = self._group.path / "workloads"
             STAGE.folder.mkdir(mode=0o755)
             self.node = Node(STAGE.name)
             stack.enter_context(self.node)
@@ -107,7 +113,7 @@ class Stand:
 
     def spawn(self, argv: Sequence[str], workload: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a program in a workload and its cgroup; ended with the stand at the latest."""
-        process = spawn(argv, self.node.spaces[workload].path, self._group.path / "workloads", **options)
+        process = spawn(argv, self.node.spaces[workload].path, self._workloads, **options)
         self._stack.callback(stop, process)
         return process
 
@@ -147,16 +153,47 @@ class Stand:
         self.node.run(cleanup, STAGE.pins, STAGE.folder)
 
     @contextmanager
-    def attached(self, wanted: bool) -> Iterator[Agent | None]:
-        """With an agent or without any trace of one."""
-        if not wanted:
-            yield None
-            return
+    def detached(self, agent: Agent) -> Iterator[None]:
+        """Nothing of ours in the traffic's way, and the agent asleep; then both back as they were."""
+        os.kill(agent.pid, signal.SIGSTOP)
         try:
-            with self.agent() as running:
-                yield running
+            bpffs.remove_tree(STAGE.pins / "links")
+            self.node.run(self._detach_devices)
+            yield
         finally:
-            self.detach()
+            self._attach()
+            os.kill(agent.pid, signal.SIGCONT)
+
+    def _detach_devices(self) -> None:
+        control = TrafficControl()
+        for space in self.node.spaces.values():
+            control.detach(if_nametoindex(space.device))
+        control.close()
+
+    def _attach(self) -> None:
+        """Attach the pinned programs as the agent does."""
+        links = STAGE.pins / "links"
+        links.mkdir(exist_ok=True)
+        for path in sorted(STAGE.pins.glob("build-*/*")):
+            program = BY_NAME.get(path.name)
+            if program is not None:
+                descriptor = libbpf.obj_get(path)
+                self._attach_program(program, descriptor, links / program.name)
+                os.close(descriptor)
+
+    def _attach_program(self, program: Program, descriptor: int, link: Path) -> None:
+        if program.attach_type is not None:
+            attach_cgroup(descriptor, program.attach_type, self._workloads, link)
+        elif program.hook is Hook.RAW_TRACEPOINT:
+            attach_raw_tracepoint(descriptor, program.name, link)
+        else:
+            self.node.run(self._attach_devices, program, descriptor)
+
+    def _attach_devices(self, program: Program, descriptor: int) -> None:
+        control = TrafficControl()
+        for space in self.node.spaces.values():
+            control.attach(if_nametoindex(space.device), program.hook, program.name, descriptor)
+        control.close()
 
     def _write(self) -> None:
         manifests = [_pod(name, self.address(name)) for name in (CLIENT, SERVER)] + _service(self.address(SERVER))
@@ -168,7 +205,7 @@ class Stand:
             "bpffs": str(STAGE.pins),
             "state_dir": str(STAGE.folder),
             "socket": str(STAGE.socket),
-            "cgroup": str(self._group.path / "workloads"),
+            "cgroup": str(self._workloads),
         }
         STAGE.settings.write_text(yaml.safe_dump(settings))
 

@@ -14,14 +14,18 @@ from pathlib import Path
 
 from benchmarks.stand import PORT, SERVER, STAGE, BenchmarkError, Stand, await_true
 
+PAGE = 1024  # bytes of the file that it serves
+
 _CONFIGURATION = """
 daemon off;
 master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.log;
+user root;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
+    sendfile on;
     keepalive_requests 100000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -30,17 +34,20 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen {port} backlog=4096;
-        location / {{ default_type text/plain; return 200 "hello\\n"; }}
+        root {folder}/pages;
     }}
 }}
 """
 
 
-def serve(stand: Stand) -> None:
-    """Start it; it answers when this returns and ends with the stand. Raises BenchmarkError."""
+def serve(stand: Stand, processor: int) -> None:
+    """Start it on one processor; it answers when this returns and ends with the stand. Raises BenchmarkError."""
+    (STAGE.folder / "pages").mkdir()
+    (STAGE.folder / "pages" / "index.html").write_bytes(b"x" * PAGE)
     configuration = STAGE.folder / "nginx.conf"
     configuration.write_text(_CONFIGURATION.format(folder=STAGE.folder, port=PORT))
-    process = stand.spawn([_nginx(), "-p", str(STAGE.folder), "-c", str(configuration)], SERVER)
+    nginx = [_nginx(), "-p", str(STAGE.folder), "-c", str(configuration)]
+    process = stand.spawn(["taskset", "-c", str(processor), *nginx], SERVER)
     await_true(lambda: stand.node.run(_answers, stand.address(SERVER)), "answer from nginx", process)
 
 
