@@ -13,10 +13,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from ebpf import libbpf
 from ebpf.errors import AttachError, KernelError
@@ -27,11 +23,9 @@ HANDLE = 0x7265
 """handle of our TC filters ("re")"""
 PRIORITY = 49
 """priority of our TC filters: before most others', and they still run (TC_ACT_UNSPEC)"""
-_ALL_PROTOCOLS = 0x0003
-_CLSACT = 0xFFFF0000
 _ATTACH_POINT = {Hook.TC_INGRESS: 1, Hook.TC_EGRESS: 2}
+_REPLACE = 1  # BPF_TC_F_REPLACE
 _NOT_THERE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
-_PARENT = {Hook.TC_INGRESS: 0xFFFFFFF2, Hook.TC_EGRESS: 0xFFFFFFF3}
 
 
 class _TcHook(ct.Structure):
@@ -53,72 +47,68 @@ class _TcOptions(ct.Structure):
     )
 
 
-class TrafficControl:
-    """Our filters on the devices of the namespace in which this object was made."""
+def attach_tc(ifindex: int, hook: Hook, program_fd: int) -> None:
+    """Add or replace our filter on a device; raises AttachError, with ENODEV where the device is gone."""
+    what = f"cannot attach to device {ifindex} ({hook})"
+    place = _TcHook(ct.sizeof(_TcHook), ifindex, _ATTACH_POINT[hook], 0)
+    try:
+        libbpf.call(what, "bpf_tc_hook_create", ct.byref(place), error=AttachError)
+    except AttachError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    options = _options(prog_fd=program_fd, flags=_REPLACE)
+    libbpf.call(what, "bpf_tc_attach", ct.byref(place), ct.byref(options), error=AttachError)
 
-    def __init__(self) -> None:
-        self._netlink = IPRoute()
 
-    def close(self) -> None:
-        """Close the netlink socket; filters stay."""
-        self._netlink.close()
+def program_at(ifindex: int, hook: Hook) -> int | None:
+    """Id of the program in our filter on a device, None where there is no such filter or device; raises AttachError."""
+    place, options = _TcHook(ct.sizeof(_TcHook), ifindex, _ATTACH_POINT[hook], 0), _options()
+    try:
+        what = f"cannot ask for filters of device {ifindex}"
+        libbpf.call(what, "bpf_tc_query", ct.byref(place), ct.byref(options), error=AttachError)
+    except AttachError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+    return int(options.prog_id)
 
-    def attach(self, ifindex: int, hook: Hook, name: str, fd: int) -> None:
-        """Add or replace our filter; raises AttachError, with ENODEV where the device is gone."""
-        with _translated(f"cannot attach {name} to device {ifindex} ({hook})"):
-            self._ensure_clsact(ifindex)
-            self._netlink.tc(
-                "replace-filter", "bpf", ifindex, HANDLE, fd=fd, name=name, parent=_PARENT[hook],
-                prio=PRIORITY, protocol=_ALL_PROTOCOLS, class_id=1, direct_action=True,
-            )  # fmt: skip
 
-    def detach(self, ifindex: int) -> None:
-        """Remove our filters, and the clsact qdisc where nobody else uses it; a device that is gone is fine."""
-        with _translated(f"cannot detach from device {ifindex}", gone=True):
-            for hook, parent in _PARENT.items():
-                if self.program_at(ifindex, hook) is not None:
-                    self._netlink.tc(
-                        "del-filter", "bpf", ifindex, HANDLE, parent=parent, prio=PRIORITY, protocol=_ALL_PROTOCOLS
-                    )
-            if not any(True for parent in _PARENT.values() for _ in self._filters(ifindex, parent)):
-                self._netlink.tc("del", "clsact", ifindex)
+def detach_tc(ifindex: int) -> None:
+    """Remove our filters, and the clsact qdisc where nobody else uses it; a device that is gone is fine.
 
-    def program_at(self, ifindex: int, hook: Hook) -> int | None:
-        """Id of the program in our filter on a device, None where there is no such filter (or device).
+    libbpf cannot list other people's filters, pyroute2 can. It is imported here because it costs twelve megabytes and
+    a running agent hardly ever detaches.
+    """
+    from pyroute2 import IPRoute
 
-        Asked through libbpf: pyroute2 does not know the attribute that carries the id.
-        """
-        place = _TcHook(ct.sizeof(_TcHook), ifindex, _ATTACH_POINT[hook], 0)
-        options = _TcOptions(sz=ct.sizeof(_TcOptions), handle=HANDLE, priority=PRIORITY)
+    for hook in _ATTACH_POINT:
+        place, options = _TcHook(ct.sizeof(_TcHook), ifindex, _ATTACH_POINT[hook], 0), _options()
         try:
-            libbpf.call("cannot ask for a filter", "bpf_tc_query", ct.byref(place), ct.byref(options))
-        except KernelError as error:
-            if error.errno in _NOT_THERE:
-                return None
-            raise AttachError(f"cannot ask for filters of device {ifindex}", error.errno) from error
-        return int(options.prog_id)
-
-    def _filters(self, ifindex: int, parent: int) -> Iterator[Any]:
-        for message in self._netlink.get_filters(ifindex, parent=parent):
-            if message.get_attr("TCA_OPTIONS") is not None and message["handle"]:
-                yield message
-
-    def _ensure_clsact(self, ifindex: int) -> None:
-        try:
-            self._netlink.tc("add", "clsact", ifindex)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
+            what = f"cannot detach from device {ifindex}"
+            libbpf.call(what, "bpf_tc_detach", ct.byref(place), ct.byref(options), error=AttachError)
+        except AttachError as error:
+            if error.errno not in _NOT_THERE:
                 raise
+    with IPRoute() as netlink, _vanished(ifindex):
+        parents = (0xFFFFFFF2, 0xFFFFFFF3)
+        if not any(True for parent in parents for _ in netlink.get_filters(ifindex, parent=parent)):
+            netlink.tc("del", "clsact", ifindex)
+
+
+def _options(**values: int) -> _TcOptions:
+    return _TcOptions(sz=ct.sizeof(_TcOptions), handle=HANDLE, priority=PRIORITY, **values)
 
 
 @contextmanager
-def _translated(what: str, *, gone: bool = False) -> Iterator[None]:
-    """Netlink errors as AttachError; `gone`: a missing device or filter is no error."""
+def _vanished(ifindex: int) -> Iterator[None]:
+    """A device or qdisc that is gone meanwhile is as good as detached."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         yield
     except NetlinkError as error:
-        if not (gone and error.code in _NOT_THERE):
-            raise AttachError(what, error.code) from error
+        if error.code not in _NOT_THERE:
+            raise AttachError(f"cannot remove the qdisc of device {ifindex}", error.code) from error
 
 
 def attach_cgroup(program_fd: int, attach_type: int, cgroup: Path, pin: Path) -> bool:

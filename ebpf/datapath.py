@@ -64,7 +64,6 @@ class Datapath:
             if program.name not in self.build.missing
         }
         self._tell_node()
-        self._tc = attach.TrafficControl()
         self._cgroup: Path | None = None
         self.devices: dict[int, str] = {}
 
@@ -101,18 +100,18 @@ class Datapath:
         """Attach the packet programs to a workload's device; raises AttachError."""
         for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS):
             for program in self._loaded(hook):
-                self._tc.attach(ifindex, hook, program.name, self._programs[program.name])
+                attach.attach_tc(ifindex, hook, self._programs[program.name])
         self.devices[ifindex] = name
 
     def detach_device(self, ifindex: int) -> None:
         """Take the packet programs off a device; one that is gone is fine."""
         self.devices.pop(ifindex, None)
-        self._tc.detach(ifindex)
+        attach.detach_tc(ifindex)
 
     def is_attached(self, ifindex: int) -> bool:
         """Do this build's own programs hang on the device?"""
         return all(
-            self._tc.program_at(ifindex, hook) == libbpf.program_id(self._programs[program.name])
+            attach.program_at(ifindex, hook) == libbpf.program_id(self._programs[program.name])
             for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)
             for program in self._loaded(hook)
         )
@@ -138,7 +137,6 @@ class Datapath:
             table.close()
         for array in (self.counters, self.kernel_drops):
             array.close()
-        self._tc.close()
         for fd in self._programs.values():
             os.close(fd)
         self._lock.close()
@@ -177,15 +175,14 @@ def cleanup(root: Path, state: Path) -> list[str]:
 
 
 def _detach_all() -> list[str]:
-    control, names = attach.TrafficControl(), []
+    names = []
     for ifindex, name in socket.if_nameindex():
         try:
-            if any(control.program_at(ifindex, hook) for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)):
-                control.detach(ifindex)
+            if any(attach.program_at(ifindex, hook) for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)):
+                attach.detach_tc(ifindex)
                 names.append(name)
         except KernelError as error:
             log.debug("%s", error)
-    control.close()
     return names
 
 

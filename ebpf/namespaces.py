@@ -58,7 +58,7 @@ def network_namespaces() -> Iterator[NamespaceHandle]:
 def enter(namespace: NamespaceHandle) -> None:
     """Move the calling thread, for good, into a namespace: for threads that were made for it. Raises KernelError."""
     if _libc.setns(namespace.fd, _CLONE_NEWNET) < 0:
-        raise KernelError(f"cannot enter {namespace}", ctypes.get_errno())
+        raise KernelError("cannot enter a network namespace", ctypes.get_errno())
 
 
 def _places() -> Iterator[tuple[Path, str]]:

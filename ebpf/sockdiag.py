@@ -38,7 +38,7 @@ _RECEIVE = 1 << 15  # bytes; the kernel fills no more at once
 _BATCH = 64  # sockets closed with one call; the answers have to fit into the receive buffer
 _PATIENCE = 5.0  # s; the kernel answers within the call, so this is never waited for unless an answer was lost
 
-_ID = [("sport", "u2"), ("dport", "u2"), ("src", "u4", 4), ("dst", "u4", 4), ("device", "u4"), ("cookie", "u8")]
+_ID = [("sport", "u2"), ("dport", "u2"), ("src", "u4", 4), ("dst", "u4", 4), ("device", "u4"), ("cookie", "u4", 2)]
 SOCKET = np.dtype([("family", "u1"), ("state", "u1"), ("timer", "u2"), ("id", _ID), ("rest", "u4", 5)])
 """struct inet_diag_msg: ports and addresses in network order, of IPv4 the first word only."""
 
@@ -72,7 +72,7 @@ class SocketDiag:
         return np.frombuffer(b"".join(rows), SOCKET)
 
     def destroy(self, sockets: Columns) -> npt.NDArray[np.int32]:
-        """Close sockets; their next call fails with ECONNABORTED. One errno each, shape (n,), 0 for done.
+        """Close sockets: recv() fails with ECONNABORTED, send() with EDESTADDRREQ. One errno each, shape (n,), 0: done.
 
         ENOENT: there is no such socket any more, or another one with the same addresses stands before it;
         EOPNOTSUPP: the kernel was built without CONFIG_INET_DIAG_DESTROY. Raises OSError.
@@ -95,6 +95,13 @@ class SocketDiag:
                 length, kind, _, sequence, _ = _HEADER.unpack_from(data)
                 yield kind, sequence, data[_HEADER.size : length]
                 data = data[_aligned(length) :]
+
+
+def cookies(sockets: Columns) -> npt.NDArray[np.uint64]:
+    """What bpf_get_socket_cookie() gives for each of the sockets, shape (n,)."""
+    halves = sockets["id"]["cookie"].astype(np.uint64)
+    whole: npt.NDArray[np.uint64] = halves[:, 0] | halves[:, 1] << np.uint64(32)
+    return whole
 
 
 def _list_request(family: int, ports: range) -> bytes:

@@ -3,9 +3,9 @@
  * Reading a packet: Ethernet, VLAN, IPv4 with options, IPv6 with extension
  * headers, fragments, TCP, UDP, SCTP, ICMP, ICMPv6.
  *
- * Each header has one function. It copies what it needs with
- * bpf_skb_load_bytes, which checks bounds and also reads super-packets whose
- * data is not linear, moves `at` behind the header, and returns a parse result.
+ * Each header has one function. It copies what it needs, within bounds, also from
+ * super-packets whose data is not linear, moves `at` behind the header, and
+ * returns a parse result.
  * Nothing here drops: a packet that cannot be read is counted and passed.
  */
 #ifndef REMORA_PACKET_H
@@ -64,11 +64,30 @@ struct packet {
 	u8 later_fragment;
 };
 
+#define DIRECT_MAX 256 /* headers that begin behind this offset are read by the slower way */
+
+/*
+ * Copy a header to `head`; < 0 where the packet ends before it. Headers lie in
+ * the linear part nearly always and are read there; bpf_skb_load_bytes reads the
+ * rest.
+ */
+#define read_header(skb, at, head)                                                                                     \
+	({                                                                                                             \
+		u32 offset = (at);                                                                                     \
+		typeof(head) *from = (void *)(long)(skb)->data + (offset & (DIRECT_MAX - 1));                          \
+		int result = 0;                                                                                        \
+		if (offset < DIRECT_MAX && (void *)(from + 1) <= (void *)(long)(skb)->data_end)                        \
+			(head) = *from;                                                                                \
+		else                                                                                                   \
+			result = bpf_skb_load_bytes(skb, offset, &(head), sizeof(head));                               \
+		result;                                                                                                \
+	})
+
 static inline int parse_ethernet(struct __sk_buff *skb, struct packet *p, u16 *protocol)
 {
 	u16 type;
 
-	if (bpf_skb_load_bytes(skb, 12, &type, 2) < 0)
+	if (read_header(skb, 12, type) < 0)
 		return PARSE_TRUNCATED;
 	p->at = 14;
 	if (skb->vlan_present)
@@ -118,7 +137,7 @@ static inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	struct ipv4_head ip;
 	u32 header;
 
-	if (bpf_skb_load_bytes(skb, p->at, &ip, sizeof(ip)) < 0)
+	if (read_header(skb, p->at, ip) < 0)
 		return PARSE_TRUNCATED;
 	header = (ip.version_ihl & 15) * 4;
 	p->length = ip_length(skb, p->at, bpf_ntohs(ip.length));
@@ -164,7 +183,7 @@ static inline int parse_extension(struct __sk_buff *skb, struct packet *p)
 		return 0;
 	if (p->later_fragment)
 		return 0;
-	if (bpf_skb_load_bytes(skb, p->at, &ext, sizeof(ext)) < 0)
+	if (read_header(skb, p->at, ext) < 0)
 		return -1;
 	if (p->proto == IPV6_FRAGMENT) {
 		if (ext.offset & bpf_htons(0xfff9)) {
@@ -186,7 +205,7 @@ static inline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
 {
 	struct ipv6_head ip;
 
-	if (bpf_skb_load_bytes(skb, p->at, &ip, sizeof(ip)) < 0 || (bpf_ntohl(ip.version_class_flow) >> 28) != 6)
+	if (read_header(skb, p->at, ip) < 0 || (bpf_ntohl(ip.version_class_flow) >> 28) != 6)
 		return PARSE_TRUNCATED;
 	p->family = 6;
 	p->proto = ip.next;
@@ -220,7 +239,7 @@ static inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 {
 	struct tcp_head tcp;
 
-	if (bpf_skb_load_bytes(skb, p->at, &tcp, sizeof(tcp)) < 0 || tcp.offset >> 4 < 5)
+	if (read_header(skb, p->at, tcp) < 0 || tcp.offset >> 4 < 5)
 		return PARSE_TRUNCATED;
 	p->src_port = bpf_ntohs(tcp.src);
 	p->dst_port = bpf_ntohs(tcp.dst);
