@@ -57,40 +57,17 @@ static inline bool reopens(struct conn *c, struct packet *p)
 	return c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Record a packet that opens a connection which must not be. */
-static inline void record_drop(struct __sk_buff *skb, struct packet *p, struct conn_key *key, u8 reason, u64 now)
+/*
+ * What every packet of a known connection does. `now` is coarse; where time is
+ * told or measured it is asked for exactly.
+ */
+static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u64 now, struct news *news)
 {
-	struct conn *c = connection_new(key, p, true);
-
-	if (c)
-		record_write(skb, p, c, true, EVENT_NEW, reason, now);
-}
-
-/* What every packet of a known connection does. */
-static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u64 now)
-{
-	u8 kind;
-
 	account(skb, p, out ? &c->out : &c->in, now);
-	if (p->proto == IPPROTO_TCP_)
-		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out, now);
-	kind = record_kind(p, c, out, now);
-	if (kind)
-		record_write(skb, p, c, out, kind, DROP_NONE, now);
-	payload_probe(skb, p, c, out, now);
-}
-
-/* The entry of a packet's connection, made where there is none. */
-static inline struct conn *entry(struct packet *p, struct conn_key *key, bool out)
-{
-	struct conn *c = connections.lookup(key);
-
-	if (c && !reopens(c, p))
-		return c;
-	c = connection_new(key, p, out);
-	if (c && !out && detours.lookup(key))
-		c->detoured = 1; /* the workload's own packet, turned round: the answer has to turn as well */
-	return c ? connection_keep(key, c) : 0;
+	if (p->proto == IPPROTO_TCP_ && !c->handshake)
+		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out);
+	news->kind = record_kind(p, c, out, now);
+	payload_probe(skb, p, c, now, news);
 }
 
 /* What the entry of a connection must know of its detour. */
@@ -105,14 +82,23 @@ static inline void remember(struct conn *c, struct detour *made, u32 *asked, u16
 	}
 }
 
+/* Why a packet that wanted a detour must not go on; DROP_NONE: it may. */
+static inline u8 drop_reason(int way)
+{
+	if (way == DETOUR_DROPPED || way == DETOUR_REFUSED)
+		return DROP_SERVICE_BACKEND_NOT_FOUND;
+	return way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_NONE;
+}
+
 static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
 	struct detour made = {};
+	struct news news = {};
 	struct conn *c;
 	u32 asked[4];
 	u16 asked_port = p->dst_port;
-	u64 now = bpf_ktime_get_ns();
+	u64 now = coarse_now();
 	int way = DETOUR_NONE;
 
 	connection_key(&key, p, skb->ifindex, true);
@@ -122,33 +108,48 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 		way = detour_find(skb, p, &key, &made);
 	if (way == DETOUR_TAKEN)
 		way = detour_take(skb, p, &made);
-	if (way == DETOUR_TAKEN && !made.hairpin)
+	news.reason = drop_reason(way);
+	if (way == DETOUR_TAKEN && !made.hairpin) {
 		connection_key(&key, p, skb->ifindex, true);
-	if (way == DETOUR_DROPPED || way == DETOUR_REFUSED || way == DETOUR_FAILED) {
-		record_drop(skb, p, &key, way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_SERVICE_BACKEND_NOT_FOUND,
-			    now);
-		return way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
+		c = connections.lookup(&key);
 	}
-	if (!c || way == DETOUR_TAKEN || reopens(c, p))
-		c = entry(p, &key, true);
+	if (news.reason || !c || reopens(c, p)) {
+		c = connection_new(&key, p, true);
+		if (c && !news.reason)
+			c = connection_keep(&key, c);
+	}
 	if (c) {
 		if (way == DETOUR_TAKEN)
 			remember(c, &made, asked, asked_port);
-		track(skb, p, c, true, now);
+		if (news.reason)
+			news.kind = EVENT_NEW;
+		else
+			track(skb, p, c, true, now, &news);
+		report(skb, p, c, true, &news);
 	}
+	if (news.reason)
+		return way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
 	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
 static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
+	struct news news = {};
 	struct conn *c;
 
 	connection_key(&key, p, skb->ifindex, false);
-	c = entry(p, &key, false);
+	c = connections.lookup(&key);
+	if (!c || reopens(c, p)) {
+		c = connection_new(&key, p, false);
+		if (c && detours.lookup(&key))
+			c->detoured = 1; /* the workload's own packet, turned round: the answer has to turn as well */
+		c = c ? connection_keep(&key, c) : 0;
+	}
 	if (!c)
 		return TC_ACT_UNSPEC;
-	track(skb, p, c, false, bpf_ktime_get_ns());
+	track(skb, p, c, false, coarse_now(), &news);
+	report(skb, p, c, false, &news);
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 

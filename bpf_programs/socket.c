@@ -112,6 +112,32 @@ static inline int unserved(int found, u64 client)
 	return ALLOW;
 }
 
+/* Which frontend this socket meant by a backend, for the answers that will come from there. */
+static inline int keep_reverse(struct bpf_sock_addr *ctx, const u32 *frontend, u16 port, struct choice *choice)
+{
+	struct reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = choice->backend->port};
+	struct reverse value = {.port = port, .service = choice->service};
+	struct reverse *known;
+
+	copy_address(key.backend, choice->backend->addr);
+	copy_address(value.frontend, frontend);
+	known = reverses.lookup(&key);
+	if (known && same_address(known->frontend, frontend) && known->port == port)
+		return 0;
+	return reverses.update(&key, &value);
+}
+
+/* A UDP socket that connects to a backend by its own address means the backend itself, whatever it meant before. */
+static inline void forget_reverse(struct bpf_sock_addr *ctx, const u32 *address, u16 port)
+{
+	struct reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = port};
+
+	if (ctx->protocol != IPPROTO_UDP_)
+		return;
+	copy_address(key.backend, address);
+	reverses.delete(&key);
+}
+
 static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	u32 wanted[4];
@@ -129,11 +155,13 @@ static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 		state->service = 0;
 	}
 	found = service_lookup(wanted, port, ctx->protocol, &choice);
+	if (found == LOOKUP_NONE)
+		forget_reverse(ctx, wanted, port);
 	if (found != LOOKUP_FOUND)
 		return unserved(found, choice.client);
 	if (!reachable(choice.backend, v6, wanted))
 		return ALLOW;
-	if (!state) {
+	if (!state || (ctx->protocol == IPPROTO_UDP_ && keep_reverse(ctx, wanted, port, &choice) < 0)) {
 		count(COUNTER_SERVICE_STATE_FULL, 1);
 		return ALLOW;
 	}
@@ -143,19 +171,17 @@ static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 	return ALLOW;
 }
 
-/* Which frontend this socket meant by a backend, for the answers that will come from there. */
-static inline int keep_reverse(struct bpf_sock_addr *ctx, const u32 *frontend, u16 port, struct choice *choice)
+/* The frontend that a connected socket knows its peer by. */
+static inline struct socket_state *translated(struct bpf_sock_addr *ctx, const u32 *peer, u16 port)
 {
-	struct reverse_key key = {.cookie = bpf_get_socket_cookie(ctx), .port = choice->backend->port};
-	struct reverse value = {.port = port, .service = choice->service};
-	struct reverse *known;
+	struct socket_state *state;
 
-	copy_address(key.backend, choice->backend->addr);
-	copy_address(value.frontend, frontend);
-	known = reverses.lookup(&key);
-	if (known && same_address(known->frontend, frontend) && known->port == port)
+	if (!ctx->sk)
 		return 0;
-	return reverses.update(&key, &value);
+	state = sockets.sk_storage_get(ctx->sk, 0, 0);
+	if (!state || !state->connected || state->backend_port != port || !same_address(state->backend, peer))
+		return 0;
+	return state;
 }
 
 /* All datagrams of a socket go to one backend while the Service stays as it is: the cookie is the draw. */
@@ -172,6 +198,9 @@ static inline int handle_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	copy_wanted(ctx, wanted, v6);
 	state = socket_opened(ctx);
 	found = service_lookup(wanted, port, IPPROTO_UDP_, &choice);
+	if (found == LOOKUP_NONE && translated(ctx, wanted, port))
+		return ALLOW; /* send() on a connected v4-mapped socket comes by here, with the backend as destination
+			       */
 	if (state)
 		state->service = found == LOOKUP_FOUND ? choice.service : 0;
 	if (found != LOOKUP_FOUND)
@@ -185,19 +214,6 @@ static inline int handle_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 	rewrite(ctx, choice.backend->addr, choice.backend->port, v6);
 	count(COUNTER_SERVICE_DATAGRAM, 1);
 	return ALLOW;
-}
-
-/* The frontend that a connected socket knows its peer by. */
-static inline struct socket_state *translated(struct bpf_sock_addr *ctx, const u32 *peer, u16 port)
-{
-	struct socket_state *state;
-
-	if (!ctx->sk)
-		return 0;
-	state = sockets.sk_storage_get(ctx->sk, 0, 0);
-	if (!state || !state->connected || state->backend_port != port || !same_address(state->backend, peer))
-		return 0;
-	return state;
 }
 
 static inline int handle_recvmsg(struct bpf_sock_addr *ctx, bool v6)

@@ -46,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """cgroup v2 folder whose processes reach Services; default: the root of the hierarchy, so every process"""
     metrics_address: str = "127.0.0.1:9965"
     """address and port of the Prometheus endpoint, Hubble's port; empty: none"""
+    healthz_address: str = ""
+    """address and port of /healthz and /livez, kube-proxy's is 0.0.0.0:10256; empty: none, as on a plain host"""
+    proxymode_address: str = ""
+    """address and port of /proxyMode, kube-proxy's is 127.0.0.1:10249; empty: none"""
     flow_capacity: Count = 262_144
     """flow records that are kept (168 bytes each), where Hubble keeps 4,095"""
     services: Count = 65_536
@@ -56,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """addresses of workloads in the kernel (entries)"""
     connections: Count = 131_072
     """tracked connections (entries, the oldest give way)"""
+    http_budget: Count = 500
+    """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
 
@@ -76,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             backends_max=self.backends,
             addresses_max=self.addresses,
             connections_max=self.connections,
+            http_budget=self.http_budget,
             report_interval_ns=int(self.report_interval * 1e9),
         )
 

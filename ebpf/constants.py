@@ -95,7 +95,8 @@ class Counter(IntEnum):
     SERVICE_DROPPED = 16
     TRANSLATED = 17
     TRANSLATE_FAILED = 18
-    MAX = 19
+    PAYLOAD_SKIPPED = 19
+    MAX = 20
 
 
 class FrontendFlag(IntFlag):

@@ -15,6 +15,7 @@ from ebpf.errors import UnsupportedError
 from ebpf.libbpf import MapType, ProgramType
 
 _HELPER_SET_RETVAL = 187
+_HELPER_COARSE_CLOCK = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Features:
 
     def defines(self) -> tuple[str, ...]:
         """Compiler switches for the optional abilities that are present."""
-        return ("HAVE_SET_RETVAL",) if self.has("bpf_set_retval") else ()
+        switches = {"bpf_set_retval": "HAVE_SET_RETVAL", "coarse clock": "HAVE_COARSE_CLOCK"}
+        return tuple(switch for name, switch in switches.items() if self.has(name))
 
 
 def probe() -> Features:
@@ -91,8 +93,10 @@ def _maps() -> tuple[Feature, ...]:
 
 def _rest(cgroup: Path | None) -> tuple[Feature, ...]:
     retval = libbpf.supports_helper(ProgramType.CGROUP_SOCK_ADDR, _HELPER_SET_RETVAL)
+    coarse = libbpf.supports_helper(ProgramType.SCHED_CLS, _HELPER_COARSE_CLOCK)
     return (
         Feature("cgroup v2", cgroup is not None, "Services at the socket", required=True),
         Feature("bpf_set_retval", retval, "ECONNREFUSED from empty Services (Linux 5.18); EPERM without"),
+        Feature("coarse clock", coarse, "cheaper time stamps (Linux 5.11)"),
         Feature("BTF", Path("/sys/kernel/btf/vmlinux").exists(), "names of kernel drop reasons"),
     )

@@ -48,6 +48,8 @@ class Options:
     """payload ring buffer (pages, a power of two)"""
     report_interval_ns: int = 5_000_000_000
     """time between two records of an active connection (ns)"""
+    http_budget: int = 500
+    """HTTP requests a second and CPU whose heads are copied; decoding is the agent's dearest work"""
     payload_max: int = 1024
     """bytes of a message's head that are copied, a power of two; holds most request lines and DNS messages"""
 

@@ -17,6 +17,13 @@
 #define TC_ACT_SHOT 2 /* drop */
 #endif
 
+/* Time of day to some milliseconds, for a fraction of what the exact one costs. */
+#ifdef HAVE_COARSE_CLOCK
+#define coarse_now() bpf_ktime_get_coarse_ns()
+#else
+#define coarse_now() bpf_ktime_get_ns()
+#endif
+
 #ifndef offsetof
 #define offsetof(type, member) __builtin_offsetof(type, member)
 #endif
@@ -34,11 +41,14 @@
 #define FLOW_RING_PAGES 2048
 #define PAYLOAD_RING_PAGES 1024
 #define REPORT_INTERVAL_NS 5000000000ULL
+#define HTTP_BUDGET 500
 #endif
 
 #ifndef PAGE_SIZE
 #define PAGE_SIZE 4096 /* the loader names the machine's own */
 #endif
+
+#define NS_PER_SECOND 1000000000ULL
 
 #define KERNEL_DROP_REASONS 256 /* slots; the kernel has about half as many reasons */
 

@@ -118,14 +118,17 @@ static inline struct conn *connection_keep(struct conn_key *key, struct conn *c)
 	return connections.lookup(key);
 }
 
-static inline void connection_handshake(struct conn *c, u8 flags, bool initiator, u64 now)
+static inline void connection_handshake(struct conn *c, u8 flags, bool initiator)
 {
-	if (!initiator)
+	u64 now;
+
+	if (!initiator || !(flags & (TCP_SYN | TCP_ACK)))
 		return;
+	now = bpf_ktime_get_ns();
 	if (flags & TCP_SYN) {
 		if (!c->syn)
 			c->syn = now;
-	} else if (c->syn && !c->handshake && (flags & TCP_ACK)) {
+	} else if (c->syn) {
 		u32 us = (now - c->syn) / 1000;
 
 		c->handshake = us ? us : 1;

@@ -83,7 +83,8 @@ enum counter {
 	COUNTER_SERVICE_DROPPED = 16,    /* packets to a Service whose traffic policy admits no backend, dropped */
 	COUNTER_TRANSLATED = 17,         /* packets translated at a device: no socket hook saw the connection open */
 	COUNTER_TRANSLATE_FAILED = 18,   /* packets that could not be rewritten, dropped */
-	COUNTER_MAX = 19,
+	COUNTER_PAYLOAD_SKIPPED = 19,    /* HTTP requests over the budget: their heads were not copied */
+	COUNTER_MAX = 20,
 };
 
 /* Bits of frontend.flags. */

@@ -43,7 +43,7 @@ BPF_TABLE_PINNED("lru_hash", struct owner_key, struct owner, owners, OWNERS_MAX,
 /* Socket to its owner and translation; lives and dies with the socket; written and read by socket.c. */
 BPF_TABLE_PINNED("sk_storage", int, struct socket_state, sockets, 0, PIN_DIR "/sockets", BPF_F_NO_PREALLOC);
 
-/* Unconnected UDP socket and backend to frontend; written by sendmsg, read by recvmsg. */
+/* UDP socket and backend to frontend; written by connect and sendmsg, read by recvmsg, and by the agent in udp.py. */
 BPF_TABLE_PINNED("lru_hash", struct reverse_key, struct reverse, reverses, REVERSES_MAX, PIN_DIR "/reverses");
 
 /* enum counter to packets or events; written by all programs, read by the agent at scrape. */
@@ -60,6 +60,7 @@ BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_RING_PAGES);
 
 /* Space for values that are too large for the stack; one of each per CPU. */
 BPF_PERCPU_ARRAY(payload_scratch, struct payload_event, 1);
+BPF_PERCPU_ARRAY(budget_scratch, struct budget, 1);
 BPF_PERCPU_ARRAY(conn_scratch, struct conn, 1);
 
 static inline void count(u32 index, u64 amount)

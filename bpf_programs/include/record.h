@@ -59,24 +59,23 @@ static inline void record_macs(struct __sk_buff *skb, struct flow_event *e)
 	}
 }
 
-/* Write a record; `reason` says why the packet was dropped, DROP_NONE: it was not. */
-static inline void record_write(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u8 kind, u8 reason,
-				u64 now)
-{
-	struct flow_event *e = flows.ringbuf_reserve(sizeof(struct flow_event));
+/* What there is to tell of a packet. */
+struct news {
+	u8 kind;    /* enum event_kind of the flow record, 0: none is due */
+	u8 reason;  /* enum drop_reason */
+	u8 payload; /* enum payload_kind of the head to copy, 0: none */
+	u32 length; /* bytes of payload */
+};
 
-	if (!e) {
-		count(COUNTER_FLOW_LOST, 1);
-		return;
-	}
-	record_fill(e, p, c, skb->ifindex, out, now);
-	record_macs(skb, e);
-	e->kind = kind;
-	if (reason != DROP_NONE) {
+static inline void record_write(struct flow_event *e, struct news *news)
+{
+	e->kind = news->kind;
+	if (news->reason != DROP_NONE) {
 		e->verdict = VERDICT_DROPPED;
-		e->reason = reason;
+		e->reason = news->reason;
 	}
-	flows.ringbuf_submit(e, 0);
+	if (flows.ringbuf_output(e, sizeof(*e), 0) < 0)
+		count(COUNTER_FLOW_LOST, 1);
 }
 
 /* Did this packet end the connection? A reset does, and so does the ACK of the second FIN. */
@@ -86,22 +85,20 @@ static inline bool record_ends(struct packet *p, struct conn *c)
 		return false;
 	if (p->tcp_flags & TCP_RST)
 		return true;
-	return (c->out_flags & c->in_flags & TCP_FIN) && !(p->tcp_flags & TCP_FIN);
+	return (c->out.flags & c->in.flags & TCP_FIN) && !(p->tcp_flags & TCP_FIN);
 }
 
 /* Which record this packet deserves, 0 for none; updates what was reported. */
 static inline u8 record_kind(struct packet *p, struct conn *c, bool out, u64 now)
 {
 	struct conn_side *side = out ? &c->out : &c->in;
-	u8 seen = out ? c->out_flags : c->in_flags;
+	u8 seen = side->flags;
 	u8 kind = 0;
 
 	if (c->ended)
 		return 0;
-	if (out)
-		c->out_flags = seen | p->tcp_flags;
-	else
-		c->in_flags = seen | p->tcp_flags;
+	if (p->tcp_flags & ~seen)
+		side->flags = seen | p->tcp_flags;
 	if (record_ends(p, c)) {
 		c->ended = 1;
 		kind = EVENT_END;

@@ -11,7 +11,6 @@
 #include "include/connection.h"
 
 #define SLOT_SCAN_MAX 256 /* slots that are looked through for a backend that moved */
-#define NS_PER_S 1000000000ULL
 
 enum lookup {
 	LOOKUP_NONE = 0,    /* not a Service */
@@ -43,6 +42,12 @@ static inline bool is_loopback(const u32 *address)
 	return !address[0] && !address[1] && !address[2] && address[3] == bpf_htonl(1);
 }
 
+/* 0.0.0.0 and ::, which mean the caller's own host */
+static inline bool is_unspecified(const u32 *address)
+{
+	return !address[0] && !address[1] && (!address[2] || is_mapped(address)) && !address[3];
+}
+
 /* Does the address stand for the node? Loopback does, for those who share the node's own namespace. */
 static inline bool is_node(const u32 *address, u64 client)
 {
@@ -50,7 +55,7 @@ static inline bool is_node(const u32 *address, u64 client)
 	struct address *known;
 	struct node *own;
 
-	if (is_loopback(address)) {
+	if (is_loopback(address) || is_unspecified(address)) {
 		own = node.lookup(&zero);
 		return own && own->netns && own->netns == client;
 	}
@@ -65,7 +70,8 @@ static inline struct frontend *frontend_lookup(const u32 *address, u16 port, u8 
 	struct frontend *found;
 
 	copy_address(key.addr, address);
-	found = services.lookup(&key);
+	/* the entry of the unspecified address stands for the node's own, not for itself */
+	found = is_unspecified(address) ? 0 : services.lookup(&key);
 	if (found)
 		return found;
 	if (is_node(address, client)) {
@@ -129,7 +135,7 @@ static inline struct backend *service_sticky(struct frontend *frontend, struct c
 	struct backend *backend;
 	int slot = -1;
 
-	if (kept && fresh.last - kept->last < frontend->affinity * NS_PER_S)
+	if (kept && fresh.last - kept->last < frontend->affinity * NS_PER_SECOND)
 		slot = slot_of(&kept->backend, kept->slot, frontend);
 	if (slot >= 0)
 		choice->slot = slot;

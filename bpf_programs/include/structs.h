@@ -37,12 +37,17 @@ struct conn_side {
 	u64 first;    /* ns, CLOCK_MONOTONIC; 0: none yet */
 	u64 last;     /* ns, CLOCK_MONOTONIC */
 	u64 reported; /* ns, when a record was last written for this direction */
+	u8 flags;     /* TCP flags seen so far */
+	u8 pad[7];
 };
 
-/* What is known of a connection. */
+/*
+ * What is known of a connection. The two directions are often on two CPUs, so
+ * what each packet writes of them lies a cache line apart, and what is between
+ * is written rarely.
+ */
 struct conn {
 	struct conn_side out; /* from the workload */
-	struct conn_side in;  /* to the workload */
 	u64 syn;              /* ns, time of the initiator's SYN; 0: not seen */
 	u64 cgroup;           /* cgroup id of the connecting process, 0: unknown */
 	u32 handshake;        /* us from SYN to the initiator's first ACK; 0: not known */
@@ -55,12 +60,14 @@ struct conn {
 	u16 frontend_port; /* translated per packet: in host order; 0: not translated here */
 	u8 direction;      /* enum direction */
 	u8 marks;          /* enum mark */
-	u8 out_flags;      /* TCP flags seen so far */
-	u8 in_flags;
-	u8 ended;    /* an EVENT_END was written */
-	u8 probe;    /* payload heads are copied on this device */
-	u8 detoured; /* packets from the workload under this key take a detour */
-	u8 pad[3];
+	u8 ended;          /* an EVENT_END was written */
+	u8 probe;          /* payload heads are copied on this device */
+	u8 detoured;       /* packets from the workload under this key take a detour */
+	u8 open;           /* HTTP requests that wait for their response */
+	u8 sampled;        /* heads of these requests and responses are copied */
+	u8 since;          /* window of time in which that was decided, low bits */
+	u8 pad[2];
+	struct conn_side in; /* to the workload */
 };
 
 /* One flow record, as it lies in the ring buffer and in the agent's store. */
@@ -100,6 +107,12 @@ struct flow_event {
 	u8 dst_mac[MAC_LEN];
 	u8 comm[COMM_LEN];
 	u32 pad;
+};
+
+/* HTTP requests whose heads this CPU copied in the present window of time. */
+struct budget {
+	u64 window;
+	u64 used;
 };
 
 /* The head of a DNS or HTTP message, with the flow that carried it. */

@@ -24,6 +24,7 @@ MEANINGS = {
     Counter.CONN_FULL: Meaning("packets passed untracked: no room for the connection", fault=True),
     Counter.FLOW_LOST: Meaning("flow records lost: ring buffer full", fault=True),
     Counter.PAYLOAD_LOST: Meaning("DNS and HTTP heads lost: ring buffer full", fault=True),
+    Counter.PAYLOAD_SKIPPED: Meaning("HTTP requests over the budget, not told (setting http_budget)"),
     Counter.PAYLOAD_UNREADABLE: Meaning("DNS and HTTP heads that could not be copied", fault=True),
     Counter.SERVICE_CONNECTED: Meaning("connects sent to a backend"),
     Counter.SERVICE_DATAGRAM: Meaning("datagrams sent to a backend"),

@@ -10,6 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses
+from ebpf.constants import Counter
 from tests.bpf.conftest import Wire
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -89,3 +90,29 @@ def test_the_server_of_a_local_client_leaves_copying_to_the_client_device(wire: 
 def test_the_server_of_a_remote_client_copies(wire: Wire) -> None:
     wire.receives(tcp(b"GET / HTTP/1.1\r\n\r\n"))
     assert len(wire.messages()) == 1
+
+
+def test_requests_over_the_budget_are_counted_and_neither_they_nor_their_responses_are_copied(wire: Wire) -> None:
+    before = wire.counter(Counter.PAYLOAD_SKIPPED)
+    requests = 600
+    for port in range(2000, 2000 + requests):
+        wire.sends(ETHER / V4 / TCP(sport=port, dport=8080, flags="PA") / Raw(b"GET / HTTP/1.1\r\n\r\n"))
+    copied = [int(flow["src_port"]) for flow, _ in wire.messages()]
+    skipped = wire.counter(Counter.PAYLOAD_SKIPPED) - before
+    assert skipped > 0
+    assert len(copied) + skipped == requests
+    for port in range(2000, 2000 + requests):
+        answer = TCP(sport=8080, dport=port, flags="PA") / Raw(b"HTTP/1.1 200 OK\r\n\r\n")
+        wire.receives(ETHER / IP(src="10.0.0.2", dst="10.0.0.1") / answer)
+    assert sorted(int(flow["dst_port"]) for flow, _ in wire.messages()) == sorted(copied)
+
+
+def test_pipelined_requests_and_their_responses_are_copied_all_or_none(wire: Wire) -> None:
+    for _ in range(3):
+        wire.sends(tcp(b"GET / HTTP/1.1\r\n\r\n"))
+    sent = len(wire.messages())
+    for _ in range(3):
+        answer = TCP(sport=8080, dport=40000, flags="PA") / Raw(b"HTTP/1.1 200 OK\r\n\r\n")
+        wire.receives(ETHER / IP(src="10.0.0.2", dst="10.0.0.1") / answer)
+    assert sent in (0, 3)
+    assert len(wire.messages()) == sent

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import httptools
@@ -21,6 +22,8 @@ _HEADERS = 16  # header fields that are kept of one head
 _NAME = 64  # characters of a header's name that are kept
 _VALUE = 256  # characters of a header's value that are kept
 _SECRET = frozenset({"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X-Auth-Token"})
+_REMEMBERED = 1024  # segments whose heads are remembered: clients and servers repeat themselves
+_remembered: dict[bytes, tuple[HttpMessage, ...]] = {}  # by digest, so that no secret stays in memory
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#@:]*):([^/?#@]*)@")
 
 
@@ -29,6 +32,16 @@ def decode_http(data: bytes, response: bool) -> tuple[HttpMessage, ...]:
 
     Interim answers (1xx, RFC 9110 section 15.2) are left out, except 101, which is the last one of its connection.
     """
+    key = blake2b(data, digest_size=16, person=b"response" if response else b"request").digest()
+    known = _remembered.get(key)
+    if known is None:
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        known = _remembered[key] = _decode(data, response)
+    return known
+
+
+def _decode(data: bytes, response: bool) -> tuple[HttpMessage, ...]:
     collector = _Collector(response)
     try:
         collector.parser.feed_data(data[:_LONGEST])

@@ -12,6 +12,8 @@ sixteen thousand records. Destination ports would make every shape distinct, so 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +25,8 @@ from daemon.flows.texts import ICMP, ICMPV6, SCTP, TCP, UDP, TcpFlag
 from ebpf.constants import Verdict
 
 STAGED = 16_384  # records that wait to be counted: 256 KB
-_CACHED = 16_384  # shapes whose series are remembered
+_CACHED = 65_536  # shapes whose series are remembered
+_FORGOTTEN = _CACHED // 8  # of them go, the oldest first, when there is no room for another
 _COUNTED_FLAGS = TcpFlag.FIN | TcpFlag.SYN | TcpFlag.RST | TcpFlag.ACK
 _PEER = (1 << BITS) - 1
 
@@ -95,7 +98,8 @@ class ColumnCounter:
     def _resolve(self, packed: int) -> list[_Target]:
         """The series that a shape counts in, remembered for the next time."""
         if len(self._targets) >= _CACHED:
-            self._targets.clear()
+            for oldest in list(islice(self._targets, _FORGOTTEN)):
+                del self._targets[oldest]
         targets = self._targets[packed] = list(self._series(unpack_shape(packed)))
         return targets
 
@@ -163,6 +167,7 @@ def unpack_port(packed: int) -> PortKey:
     return PortKey(packed >> 39 & _PEER, packed >> 24 & _PEER, packed >> 16 & 0xFF, packed & 0xFFFF)
 
 
+@cache
 def _flag_names(bits: int) -> list[str]:
     """Hubble's labels: SYN with ACK is a flag of its own."""
     syn = "SYN-ACK" if bits & TcpFlag.ACK else "SYN"
