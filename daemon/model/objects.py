@@ -16,6 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, field
 
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+OptionalPort = Annotated[int, Meta(ge=0, le=65535)]  # 0: none
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 SERVICE_PROXY_LABEL = "service.kubernetes.io/service-proxy-name"
@@ -58,6 +59,13 @@ class TrafficPolicy(Enum):
 
     CLUSTER = "Cluster"
     LOCAL = "Local"
+
+
+class SessionAffinity(Enum):
+    """Whether a client comes back to the backend that it had before."""
+
+    NONE = "None"
+    CLIENT_IP = "ClientIP"
 
 
 class IpMode(Enum):
@@ -125,7 +133,17 @@ class ServicePort(_Part, frozen=True):
     name: str = ""
     protocol: Protocol = Protocol.TCP
     target_port: int | str | None = None
-    node_port: int = 0
+    node_port: OptionalPort = 0
+
+
+class ClientIPConfig(_Part, frozen=True):
+    """How long a client stays with its backend after its last connection (seconds)."""
+
+    timeout_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 10_800
+
+
+class SessionAffinityConfig(_Part, frozen=True):
+    client_ip: ClientIPConfig = field(default=ClientIPConfig(), name="clientIP")
 
 
 class ServiceSpec(_Part, frozen=True):
@@ -136,6 +154,10 @@ class ServiceSpec(_Part, frozen=True):
     ports: tuple[ServicePort, ...] = ()
     internal_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
     external_traffic_policy: TrafficPolicy = TrafficPolicy.CLUSTER
+    session_affinity: SessionAffinity = SessionAffinity.NONE
+    session_affinity_config: SessionAffinityConfig = SessionAffinityConfig()
+    health_check_node_port: OptionalPort = 0
+    load_balancer_source_ranges: tuple[str, ...] = ()
 
 
 class LoadBalancerIngress(_Part, frozen=True):
@@ -184,6 +206,7 @@ class Endpoint(_Part, frozen=True):
     conditions: EndpointConditions = EndpointConditions()
     hints: EndpointHints = EndpointHints()
     node_name: str = ""
+    zone: str = ""
 
     @property
     def ready(self) -> bool:
@@ -201,7 +224,7 @@ class Endpoint(_Part, frozen=True):
 class EndpointPort(_Part, frozen=True):
     """A port of all endpoints of a slice; 0 means that the slice did not restrict it, and is not used."""
 
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    port: OptionalPort = 0
     name: str = ""
     protocol: Protocol = Protocol.TCP
 
@@ -221,9 +244,30 @@ class PodIP(_Part, frozen=True):
     ip: str
 
 
+class ContainerPort(_Part, frozen=True):
+    """A port of a container; with `host_port`, the node's own port that leads there. `host_ip` "" is any address."""
+
+    container_port: PortNumber
+    host_port: OptionalPort = 0
+    host_ip: str = field(default="", name="hostIP")
+    protocol: Protocol = Protocol.TCP
+
+
+class Container(_Part, frozen=True):
+    ports: tuple[ContainerPort, ...] = ()
+
+
+class InitContainer(Container, frozen=True):
+    """One that runs before the others, or, where it is restarted Always, beside them."""
+
+    restart_policy: str = ""
+
+
 class PodSpec(_Part, frozen=True):
     node_name: str = ""
     host_network: bool = False
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[InitContainer, ...] = ()
 
 
 class PodStatus(_Part, frozen=True):
@@ -243,6 +287,12 @@ class Pod(KubeObject, frozen=True):
         """The pod's addresses as text: `podIPs`, or `podIP` where a manifest gives only that."""
         listed = tuple(entry.ip for entry in self.status.pod_ips)
         return listed or ((self.status.pod_ip,) if self.status.pod_ip else ())
+
+    @property
+    def host_ports(self) -> tuple[ContainerPort, ...]:
+        """The ports by which the pod is reached under its node's address."""
+        beside = [one for one in self.spec.init_containers if one.restart_policy == "Always"]
+        return tuple(port for one in (*self.spec.containers, *beside) for port in one.ports if port.host_port)
 
 
 class Namespace(KubeObject, frozen=True):

@@ -1,17 +1,23 @@
 """From wanted Services to what the kernel balances by.
 
-`selection` says which endpoints may be used, `table` compiles a snapshot to frontends and backends, `numbers` gives
-each Service port its number, `plan` finds the difference to what the kernel has, and `reconcile` writes it in an order
-that no connection can trip over.
+`exposure` says under which addresses a Service is reached and `selection` which endpoints may be used; `blocks` puts
+both together for one Service or pod, and `compile` a snapshot to a `table`. `numbers` gives each Service port its
+number, `force` knows what the kernel was brought to, `plan` finds the writes that lead on, and `reconcile` does them in
+an order that no connection can trip over.
 """
 
-from daemon.services.reconcile import Applied, Changes, ServiceReconciler
-from daemon.services.table import PortKey, ServicePortEntry, ServiceTable, compile_services
+from daemon.services.compile import compile_services
+from daemon.services.force import Applied
+from daemon.services.reconcile import Changes, ServiceReconciler
+from daemon.services.table import Block, Origin, PortKey, Scope, ServicePortEntry, ServiceTable
 
 __all__ = [
     "Applied",
+    "Block",
     "Changes",
+    "Origin",
     "PortKey",
+    "Scope",
     "ServicePortEntry",
     "ServiceReconciler",
     "ServiceTable",

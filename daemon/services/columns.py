@@ -31,7 +31,9 @@ def entry_columns(services: HashMap, entries: Mapping[Frontend, Entry]) -> tuple
     """Keys and values of the `services` map."""
     values = np.zeros(len(entries), services.value_dtype)
     if entries:
-        values["service"], values["backends"], values["flags"] = np.array(list(entries.values()), np.uint32).T
+        columns = np.array(list(entries.values()), np.uint32).T
+        for field, column in zip(Entry._fields, columns, strict=True):
+            values[field] = column
     return frontend_keys(services, list(entries)), values
 
 
@@ -66,7 +68,7 @@ def slot_keys(backends: HashMap, runs: Sequence[Run]) -> Columns:
 def _entries(keys: Columns, values: Columns) -> Iterator[tuple[Frontend, Entry]]:
     addresses = np.ascontiguousarray(keys["addr"]).tobytes()
     ports = np.ascontiguousarray(keys["port"]).view(">u2").tolist()
-    rows = zip(ports, keys["proto"].tolist(), values[["service", "backends", "flags"]].tolist(), strict=True)
+    rows = zip(ports, keys["proto"].tolist(), values[list(Entry._fields)].tolist(), strict=True)
     for index, (port, protocol, value) in enumerate(rows):
         yield Frontend(addresses[index * 16 : index * 16 + 16], port, protocol), Entry(*value)
 

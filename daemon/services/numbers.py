@@ -35,12 +35,17 @@ class NumberBook:
         """Forget all other ports: if they come back, they are new."""
         self._by_key = {key: self._by_key[key] for key in keys}
 
+    def forget(self, keys: Iterable[PortKey]) -> None:
+        """Forget these ports."""
+        for key in keys:
+            self._by_key.pop(key, None)
+
 
 def _owners(by_frontend: Mapping[Frontend, int], table: ServiceTable) -> Iterable[tuple[int, PortKey]]:
     """Numbers whose frontends all belong to one port now. Any other would show one Service another's backends."""
     owners: dict[int, set[PortKey]] = defaultdict(set)
     for frontend, number in by_frontend.items():
         entry = table.frontends.get(frontend)
-        if entry:
+        if entry and number:
             owners[number].add(entry.key)
     return ((number, keys.pop()) for number, keys in owners.items() if len(keys) == 1)

@@ -7,23 +7,27 @@ from the end before the count goes down. Every slot below a count thus resolves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from daemon.model.directory import Frontend
-from daemon.services.table import RECORD_SIZE, ServicePortEntry, ServiceTable, records
+from daemon.services.table import RECORD_SIZE, Block, ServicePortEntry, records
 from ebpf.constants import FrontendFlag
 
 MISSING = bytes(RECORD_SIZE)  # stands for a slot that the kernel's map lacks; no backend has port 0
 
 
 class Entry(NamedTuple):
-    """The value of a frontend: its Service port's number, how many slots there are, and FrontendFlag bits."""
+    """The value of a frontend, its fields as the kernel's struct names them: number, slots, FrontendFlag bits, s."""
 
-    number: int
+    service: int
     backends: int
     flags: int
+    affinity: int
+
+
+ADDRESS = Entry(0, 0, int(FrontendFlag.ADDRESS), 0)
 
 
 class Run(NamedTuple):
@@ -38,6 +42,15 @@ class Run(NamedTuple):
         return len(self.blob) // RECORD_SIZE
 
 
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is to be in force, and what is not to be any more. What is in neither stays as it is."""
+
+    wanted: Sequence[Block]
+    stale_places: Collection[Frontend]
+    stale_numbers: Collection[int]
+
+
 @dataclass(slots=True)
 class KernelState:
     """What the two maps hold: entries by frontend, and slots by number, joined, with MISSING in gaps."""
@@ -47,19 +60,34 @@ class KernelState:
     wanted: dict[int, bytes] = field(default_factory=dict)  # the sorted backends that `slots` were arranged from
     slot_count: int = 0  # slots that the map holds, gaps not counted
 
+    def follow(self, plan: Plan) -> None:
+        """Take over a plan that was written."""
+        self.entries.update(plan.put_entries)
+        self.slots.update(plan.slots)
+        self.wanted.update(plan.wanted)
+        for place in plan.drop_entries:
+            del self.entries[place]
+        for run in plan.drop_numbers:
+            del self.slots[run.number]
+            self.wanted.pop(run.number, None)
+        self.slot_count += plan.new_slots - held_slots([*plan.drop_slots, *plan.drop_numbers])
+
 
 @dataclass(slots=True)
 class Plan:
-    """The writes that lead to `after`, by kind; `reconcile` knows their order."""
+    """The writes that lead from one state to the next, by kind; `reconcile` knows their order."""
 
-    after: KernelState
     put_slots: list[Run] = field(default_factory=list)
     put_entries: dict[Frontend, Entry] = field(default_factory=dict)
     drop_entries: list[Frontend] = field(default_factory=list)
     drop_slots: list[Run] = field(default_factory=list)  # beyond a lowered count
     drop_numbers: list[Run] = field(default_factory=list)  # of numbers that nothing leads to any more
+    slots: dict[int, bytes] = field(default_factory=dict)  # of all numbers that are placed, afterwards
+    wanted: dict[int, bytes] = field(default_factory=dict)
     new_slots: int = 0  # of put_slots, those that take room
-    touched: set[int] = field(default_factory=set)  # numbers whose slots change
+    new_entries: int = 0  # of put_entries, those that take room
+    added: int = 0  # frontends that are new, entries for whole addresses not counted
+    changed: int = 0  # frontends that were there before and lead elsewhere, or otherwise, afterwards
 
     @property
     def empty(self) -> bool:
@@ -67,44 +95,56 @@ class Plan:
         return not (puts or drops)
 
 
-def make_plan(state: KernelState, table: ServiceTable, number_of: Callable[[ServicePortEntry], int]) -> Plan:
-    """The plan from `state` to what the table wants."""
-    plan = Plan(KernelState())
-    for entry in table.entries:
-        _place(plan, state, entry, number_of(entry))
-    after = plan.after.entries
-    plan.put_entries = {place: value for place, value in after.items() if state.entries.get(place) != value}
-    plan.drop_entries = [place for place in state.entries if place not in after]
-    kept = plan.after.slots
-    plan.drop_numbers = [Run(number, 0, blob) for number, blob in state.slots.items() if blob and number not in kept]
-    plan.after.slot_count = state.slot_count + plan.new_slots - held_slots([*plan.drop_slots, *plan.drop_numbers])
+def make_plan(state: KernelState, delta: Delta, number_of: Callable[[ServicePortEntry], int]) -> Plan:
+    """The plan that brings a change to the kernel."""
+    plan = Plan()
+    for block in delta.wanted:
+        for entry in block.entries:
+            number = number_of(entry)
+            moved = _place_backends(plan, state, entry, number)
+            drop = FrontendFlag.DROP if entry.drop else 0
+            for frontend, kind in entry.frontends.items():
+                _put(plan, state, frontend, Entry(number, entry.count, int(kind) | drop, entry.affinity), moved)
+        for frontend in block.addresses:
+            _put(plan, state, frontend, ADDRESS, False)
+    plan.drop_entries = [place for place in delta.stale_places if place in state.entries]
+    plan.drop_numbers = [Run(number, 0, state.slots[number]) for number in delta.stale_numbers if number in state.slots]
     return plan
 
 
 def removable_first(plan: Plan, state: KernelState) -> list[Run]:
     """Of `drop_numbers`, those that no entry leads to once `drop_entries` are removed, whatever else is written."""
     dropped = set(plan.drop_entries)
-    used = {value.number for place, value in state.entries.items() if place not in dropped}
+    used = {value.service for place, value in state.entries.items() if place not in dropped}
     return [run for run in plan.drop_numbers if run.number not in used]
 
 
-def _place(plan: Plan, state: KernelState, entry: ServicePortEntry, number: int) -> None:
-    """Add one port to the plan: its slots where they differ, and its entries to what is after."""
-    for frontend in entry.frontends:
-        plan.after.entries[frontend] = Entry(number, entry.count, int(FrontendFlag.CLUSTER_IP))
+def _put(plan: Plan, state: KernelState, frontend: Frontend, value: Entry, moved: bool) -> None:
+    """Add one frontend to the plan where it differs; `moved`: its backends do."""
+    held = state.entries.get(frontend)
+    if held != value:
+        plan.put_entries[frontend] = value
+    if held is None:
+        plan.new_entries += 1
+        plan.added += frontend.port > 0
+    elif moved or held != value:
+        plan.changed += 1
+
+
+def _place_backends(plan: Plan, state: KernelState, entry: ServicePortEntry, number: int) -> bool:
+    """Add the slots of one port to the plan where they differ, and tell whether they do."""
     held = state.slots.get(number, b"")
-    plan.after.wanted[number] = entry.backends
+    plan.wanted[number] = entry.backends
+    plan.slots[number] = held
     if state.wanted.get(number) == entry.backends:
-        plan.after.slots[number] = held
-        return
-    slots = arrange(records(held), records(entry.backends))
-    plan.after.slots[number] = b"".join(slots)
-    plan.put_slots += _differences(number, held, plan.after.slots[number])
-    plan.new_slots += entry.count - _held(held[: len(entry.backends)])
-    if len(held) > len(entry.backends):
-        plan.drop_slots.append(Run(number, entry.count, held[len(entry.backends) :]))
-    if plan.after.slots[number] != held:
-        plan.touched.add(number)
+        return False
+    slots = b"".join(arrange(records(held), records(entry.backends)))
+    plan.slots[number] = slots
+    plan.put_slots += _differences(number, held, slots)
+    plan.new_slots += entry.count - _held(held[: len(slots)])
+    if len(held) > len(slots):
+        plan.drop_slots.append(Run(number, entry.count, held[len(slots) :]))
+    return slots != held
 
 
 def arrange(held: list[bytes], wanted: list[bytes]) -> list[bytes]:

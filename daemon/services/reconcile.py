@@ -7,22 +7,23 @@ anything is written. The maps are read once; from then on a mirror of them saves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.services.columns import entry_columns, frontend_keys, read_state, slot_columns, slot_keys
+from daemon.services.force import Applied, InForce, NumberOf, delta_from, delta_of_all, gone_keys
 from daemon.services.grace import wait_for_readers
 from daemon.services.numbers import NumberBook
-from daemon.services.plan import KernelState, Plan, Run, held_slots, make_plan, removable_first
-from daemon.services.table import ServicePortEntry, ServiceTable
+from daemon.services.plan import Delta, KernelState, Plan, Run, held_slots, make_plan, removable_first
+from daemon.services.table import ServiceTable
 from ebpf.errors import MapFullError
 from ebpf.maps import HashMap
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many frontends an apply added, changed (number, count or backends) and removed."""
+    """How many frontends an apply added, changed (value or backends) and removed."""
 
     added: int = 0
     changed: int = 0
@@ -30,14 +31,6 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A Service port in force and the number that the kernel knows it by."""
-
-    number: int
-    entry: ServicePortEntry
 
 
 class ServiceReconciler:
@@ -50,9 +43,9 @@ class ServiceReconciler:
         self._services = services
         self._backends = backends
         self._grace = grace
-        self._state: KernelState | None = None
+        self._state: KernelState | None = None  # None: the maps are to be read first
         self._numbers: NumberBook | None = None
-        self._applied: tuple[Applied, ...] = ()
+        self._force = InForce()
 
     def apply(self, table: ServiceTable) -> Changes:
         """Make the kernel balance by the table.
@@ -60,31 +53,49 @@ class ServiceReconciler:
         Raises MapFullError, with nothing written, where it does not fit; KernelError where a write failed, after which
         the next apply reads the maps again and goes on from there.
         """
-        state = self._state or read_state(self._services, self._backends)
-        numbers = self._numbers or _number_book(state, table)
-        plan = make_plan(state, table, numbers.number)
-        remove_first = self._must_remove_first(plan, state)
-        self._state = None
-        if not plan.empty:
-            self._write(plan, removable_first(plan, state) if remove_first else None)
-        self._state = plan.after
-        self._numbers = numbers
-        numbers.keep_only(entry.key for entry in table.entries)
-        self._applied = tuple(Applied(numbers.number(entry), entry) for entry in table.entries)
-        return _changes(plan, state)
+        if self._state is None:
+            return self._apply_all(table)
+        assert self._numbers is not None, "set with the state"
+        change = self._force.change(table.blocks)
+        number_of = self._numbers.number
+        plan = self._carry_out(self._state, delta_from(change, number_of), number_of)
+        self._force.follow(change, number_of)
+        self._numbers.forget(gone_keys(change))
+        return _changes(plan)
 
     @property
     def applied(self) -> tuple[Applied, ...]:
-        """All ports in force, in the table's order."""
-        return self._applied
+        """All ports in force."""
+        return self._force.applied
 
-    def names(self) -> dict[int, ServiceName]:
+    def names(self) -> Mapping[int, ServiceName]:
         """Names by number, as the directory takes them."""
-        return {port.number: port.entry.key.name for port in self._applied}
+        return self._force.names
 
-    def frontends(self) -> dict[Frontend, ServiceName]:
+    def frontends(self) -> Mapping[Frontend, ServiceName]:
         """Names by frontend, as the directory takes them."""
-        return {place: port.entry.key.name for port in self._applied for place in port.entry.frontends}
+        return self._force.frontends
+
+    def _apply_all(self, table: ServiceTable) -> Changes:
+        """Apply to a kernel whose state is not known, adopting numbers where this agent has given none yet."""
+        state = read_state(self._services, self._backends)
+        numbers = self._numbers or _number_book(state, table)
+        plan = self._carry_out(state, delta_of_all(state, table.blocks, numbers.number), numbers.number)
+        self._numbers, self._force = numbers, InForce()
+        self._force.follow(self._force.change(table.blocks), numbers.number)
+        numbers.keep_only(entry.key for entry in table.entries)
+        return _changes(plan)
+
+    def _carry_out(self, state: KernelState, delta: Delta, number_of: NumberOf) -> Plan:
+        """Write what leads to the delta; raises MapFullError before anything is written."""
+        plan = make_plan(state, delta, number_of)
+        early = removable_first(plan, state) if self._must_remove_first(plan, state) else None
+        self._state = None
+        if not plan.empty:
+            self._write(plan, early)
+        state.follow(plan)
+        self._state = state
+        return plan
 
     def _write(self, plan: Plan, early: Sequence[Run] | None) -> None:
         """All writes of a plan; `early` are the slots to remove before anything is put, None where there is room."""
@@ -111,8 +122,7 @@ class ServiceReconciler:
 
     def _must_remove_first(self, plan: Plan, state: KernelState) -> bool:
         """Whether there is room only after what is to go has gone; raises MapFullError where not even then."""
-        new_entries = sum(place not in state.entries for place in plan.put_entries)
-        entries, slots = len(state.entries) + new_entries, state.slot_count + plan.new_slots
+        entries, slots = len(state.entries) + plan.new_entries, state.slot_count + plan.new_slots
         if entries <= self._services.max_entries and slots <= self._backends.max_entries:
             return False
         _check_room(self._services, entries - len(plan.drop_entries))
@@ -127,14 +137,9 @@ def _check_room(table: HashMap, needed: int) -> None:
 
 
 def _number_book(state: KernelState, table: ServiceTable) -> NumberBook:
-    return NumberBook({place: entry.number for place, entry in state.entries.items()}, state.slots, table)
+    return NumberBook({place: entry.service for place, entry in state.entries.items()}, state.slots, table)
 
 
-def _changes(plan: Plan, state: KernelState) -> Changes:
-    added = sum(place not in state.entries for place in plan.put_entries)
-    moved = sum(
-        place in plan.put_entries or entry.number in plan.touched
-        for place, entry in plan.after.entries.items()
-        if place in state.entries
-    )
-    return Changes(added, moved, len(plan.drop_entries))
+def _changes(plan: Plan) -> Changes:
+    removed = sum(place.port > 0 for place in plan.drop_entries)
+    return Changes(plan.added, plan.changed, removed)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from daemon.model.objects import Endpoint, IpMode, Service, ServicePort, TrafficPolicy
+from daemon.model.objects import Endpoint, Service, ServicePort, TrafficPolicy
 from daemon.model.workload import Node
+from daemon.services.exposure import reached_from_outside
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -47,19 +48,10 @@ class Selection:
 
 def policy_of(service: Service, port: ServicePort) -> Policy:
     """The sets that a port needs, from both traffic policies and from how it is reached."""
-    external = _reached_from_outside(service, port)
+    external = reached_from_outside(service, port)
     internal_local = service.spec.internal_traffic_policy is TrafficPolicy.LOCAL
     external_local = external and service.spec.external_traffic_policy is TrafficPolicy.LOCAL
     return Policy(uses_cluster=external or not internal_local, uses_local=internal_local or external_local)
-
-
-def _reached_from_outside(service: Service, port: ServicePort) -> bool:
-    ingress = service.status.load_balancer.ingress
-    return bool(
-        port.node_port
-        or service.spec.external_ips
-        or any(entry.ip and entry.ip_mode is IpMode.VIP for entry in ingress)
-    )
 
 
 def select(candidates: Sequence[Candidate], policy: Policy, node: Node) -> Selection:

@@ -7,13 +7,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.model.objects import HEADLESS_LABEL, EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
+from daemon.model.objects import (
+    HEADLESS_LABEL,
+    EndpointSlice,
+    KubeObject,
+    Namespace,
+    ObjectRef,
+    Pod,
+    Protocol,
+    Service,
+    ServiceType,
+)
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.decode import Located
 from daemon.sources.files import FileState
 
 T = TypeVar("T", bound=KubeObject)
 Place = tuple[str, int]
+
+_WITH_NODE_PORTS = frozenset({ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER})
 
 
 def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
@@ -32,9 +44,11 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
     objects = [chosen[ref][0].object for ref in sorted(chosen)]
     places = {ref: place for ref, (_, place) in chosen.items()}
     problems += _orphans(objects, places)
-    problems += _shared_addresses(objects, places)
+    services = _only(Service, objects)
+    problems += _shared_addresses(services, places)
+    problems += _shared_node_ports(services, places)
     return Snapshot(
-        services=_only(Service, objects),
+        services=services,
         slices=_only(EndpointSlice, objects),
         pods=_only(Pod, objects),
         namespaces=_only(Namespace, objects),
@@ -61,17 +75,28 @@ def _orphans(objects: Iterable[KubeObject], places: Mapping[ObjectRef, Place]) -
             yield _note(places[found.ref], f"{found.ref}: there is no {service}; it has no effect until there is")
 
 
-def _shared_addresses(objects: Iterable[KubeObject], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+def _shared_addresses(services: Iterable[Service], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
     """Services that claim a clusterIP which another one has; the first by namespace and name keeps it."""
     holders: dict[str, ObjectRef] = {}
-    for found in objects:
-        if not isinstance(found, Service):
-            continue
+    for found in services:
         for address in found.spec.cluster_ips:
             holder = holders.setdefault(address, found.ref)
             if holder != found.ref and address != "None":
                 message = f"{found.ref}: clusterIP {address} is that of {holder}; the ports that both have stay there"
                 yield _note(places[found.ref], message)
+
+
+def _shared_node_ports(services: Iterable[Service], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+    """Services that claim a node port which another one has; it stays with the first by namespace and name."""
+    holders: dict[tuple[int, Protocol], ObjectRef] = {}
+    for found in services:
+        for port in found.spec.ports:
+            if not port.node_port or found.spec.type not in _WITH_NODE_PORTS:
+                continue
+            holder = holders.setdefault((port.node_port, port.protocol), found.ref)
+            if holder != found.ref:
+                what = f"nodePort {port.node_port}/{port.protocol.value}"
+                yield _note(places[found.ref], f"{found.ref}: {what} is that of {holder}, and stays there")
 
 
 def _only(kind: type[T], objects: Iterable[KubeObject]) -> tuple[T, ...]:

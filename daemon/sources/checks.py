@@ -21,7 +21,8 @@ from daemon.model.objects import (
     ServiceType,
 )
 
-Finding = tuple[tuple[str | int, ...], str]
+Path = tuple[str | int, ...]
+Finding = tuple[Path, str]
 
 _VERSIONS = {AddressType.IPV4: 4, AddressType.IPV6: 6}
 
@@ -33,7 +34,7 @@ def notes(found: KubeObject) -> Iterator[Finding]:
     elif isinstance(found, EndpointSlice):
         yield from _slice(found)
     elif isinstance(found, Pod):
-        yield from _addresses(("status", "podIPs" if found.status.pod_ips else "podIP"), found.addresses)
+        yield from _pod(found)
 
 
 def _service(service: Service) -> Iterator[Finding]:
@@ -44,7 +45,13 @@ def _service(service: Service) -> Iterator[Finding]:
         yield ("spec",), "no ports, so it cannot be reached; add spec.ports"
     if not spec.cluster_ips:
         yield ("spec",), "no clusterIP, and a folder has nobody to allocate one; write spec.clusterIP"
-    yield from _addresses(("spec", "clusterIPs" if len(spec.cluster_ips) > 1 else "clusterIP"), spec.cluster_ips)
+    yield from _addresses(("spec", "clusterIPs" if len(spec.cluster_ips) > 1 else "clusterIP"), spec.cluster_ips, True)
+    yield from _ports(service)
+    yield from _outside(service)
+
+
+def _ports(service: Service) -> Iterator[Finding]:
+    spec = service.spec
     numbers = Counter((port.port, port.protocol) for port in spec.ports)
     names = Counter(port.name for port in spec.ports)
     for index, port in enumerate(spec.ports):
@@ -52,6 +59,36 @@ def _service(service: Service) -> Iterator[Finding]:
             yield ("spec", "ports", index), f"port {port.port}/{port.protocol.value} twice; only the first is used"
         elif names[port.name] > 1:
             yield ("spec", "ports", index), f'port name "{port.name}" twice, so both get the same endpoints; rename one'
+        if port.node_port and spec.type is ServiceType.CLUSTER_IP:
+            text = f"nodePort {port.node_port} is not used with type ClusterIP; write type NodePort"
+            yield ("spec", "ports", index, "nodePort"), text
+
+
+def _outside(service: Service) -> Iterator[Finding]:
+    """What the rest of the world reaches a Service by."""
+    spec = service.spec
+    yield from _addresses(("spec", "externalIPs"), spec.external_ips, True)
+    for index, entry in enumerate(service.status.load_balancer.ingress):
+        path = "status", "loadBalancer", "ingress", index
+        yield from _addresses((*path, "ip"), [entry.ip] if entry.ip else [], True)
+        if entry.ip and spec.type is not ServiceType.LOAD_BALANCER:
+            yield path, f"{entry.ip} is not used with type {spec.type.value}; write type LoadBalancer"
+    if spec.load_balancer_source_ranges:
+        text = "not enforced yet: the load balancer's addresses are served to all sources; filter elsewhere"
+        yield ("spec", "loadBalancerSourceRanges"), text
+
+
+def _pod(pod: Pod) -> Iterator[Finding]:
+    yield from _addresses(("status", "podIPs" if pod.status.pod_ips else "podIP"), pod.addresses)
+    for place, container in enumerate(pod.spec.containers):
+        for index, port in enumerate(container.ports):
+            if not port.host_port or not port.host_ip:
+                continue
+            path = "spec", "containers", place, "ports", index, "hostIP"
+            if not _version(port.host_ip):
+                yield path, f'"{port.host_ip}" is not an IP address; the host port is not served'
+            elif ip_address(port.host_ip).is_loopback:
+                yield path, "host ports on loopback alone are not served; leave hostIP out"
 
 
 def _slice(slice_: EndpointSlice) -> Iterator[Finding]:
@@ -72,10 +109,20 @@ def _slice(slice_: EndpointSlice) -> Iterator[Finding]:
             yield ("endpoints", index, "addresses", 0), text
 
 
-def _addresses(path: tuple[str | int, ...], addresses: Iterable[str]) -> Iterator[Finding]:
+def _addresses(path: Path, addresses: Iterable[str], frontend: bool = False) -> Iterator[Finding]:
+    """Addresses that are none; with `frontend`, also those that cannot stand for a Service."""
     for address in addresses:
-        if not _version(address) and address != HEADLESS_IP:
+        if address == HEADLESS_IP:
+            continue
+        if not _version(address):
             yield path, f'"{address}" is not an IP address; it is not used'
+        elif frontend and _special(address):
+            yield path, f"{address} cannot be a Service's: it is loopback, multicast or unspecified; it is not used"
+
+
+def _special(address: str) -> bool:
+    found = ip_address(address)
+    return found.is_loopback or found.is_multicast or found.is_unspecified
 
 
 def _version(address: str) -> int:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import convert
 
-from daemon.model.objects import EndpointSlice, Service
+from daemon.model.objects import EndpointSlice, Pod, Service
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
-from daemon.services.table import ServiceTable, compile_services
+from daemon.services.compile import compile_services
+from daemon.services.table import ServiceTable
 from ebpf.addresses import text
+
+Object = Service | EndpointSlice | Pod
 
 HERE = Node("here", "zone-a")
 
 
 def service(name: str, ip: str = "10.96.0.1", *ports: dict[str, object], **spec: object) -> Service:
-    """A Service of namespace shop; `ip` may name several addresses."""
+    """A Service of namespace shop; `ip` may name several addresses; `ingress` goes to the status."""
     ips = ip.split()
     body = {"clusterIP": ips[0] if ips else "", "clusterIPs": ips, "ports": list(ports) or [{"port": 80}], **spec}
-    return convert({"metadata": {"name": name, "namespace": "shop"}, "spec": body}, Service)
+    ingress = {"loadBalancer": {"ingress": body.pop("ingress", [])}}
+    return convert({"metadata": {"name": name, "namespace": "shop"}, "spec": body, "status": ingress}, Service)
 
 
 def slice_(owner: str, addresses: str, name: str = "", **fields: object) -> EndpointSlice:
@@ -34,12 +40,28 @@ def slice_(owner: str, addresses: str, name: str = "", **fields: object) -> Endp
     return convert(body, EndpointSlice)
 
 
-def compiled(*objects: Service | EndpointSlice, before: ServiceTable | None = None) -> ServiceTable:
-    snapshot = Snapshot(
-        services=tuple(found for found in objects if isinstance(found, Service)),
-        slices=tuple(found for found in objects if isinstance(found, EndpointSlice)),
+def pod(name: str, ips: str, *ports: dict[str, object], node: str = "here", **fields: object) -> Pod:
+    """A running pod of namespace shop with one container."""
+    body = {
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"nodeName": node, "containers": [{"ports": list(ports)}]},
+        "status": {"phase": "Running", "podIPs": [{"ip": ip} for ip in ips.split()]},
+        **fields,
+    }
+    return convert(body, Pod)
+
+
+def snapshot_of(objects: Iterable[Object]) -> Snapshot:
+    found = list(objects)
+    return Snapshot(
+        services=tuple(one for one in found if isinstance(one, Service)),
+        slices=tuple(one for one in found if isinstance(one, EndpointSlice)),
+        pods=tuple(one for one in found if isinstance(one, Pod)),
     )
-    return compile_services(snapshot, HERE, before)
+
+
+def compiled(*objects: Object, before: ServiceTable | None = None) -> ServiceTable:
+    return compile_services(snapshot_of(objects), HERE, before)
 
 
 def told(table: ServiceTable) -> dict[str, list[str]]:

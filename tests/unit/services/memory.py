@@ -35,7 +35,7 @@ class MemoryMap(HashMap):
         assert values.dtype == self.value_dtype
         assert len(keys) == len(values)
         raw = [row.tobytes() for row in keys]
-        if len(self.rows.keys() | set(raw)) > self.max_entries:
+        if len(self.rows) + len(set(raw) - self.rows.keys()) > self.max_entries:
             raise MapFullError(f"map {self.name} is full")
         self.calls += 1
         for key, value in zip(raw, values, strict=True):
@@ -68,6 +68,7 @@ class Reader:
     def __init__(self, services: MemoryMap, backends: MemoryMap) -> None:
         self.services, self.backends = services, backends
         self.allowed: dict[Frontend, set[bytes]] = {}
+        self.stay: set[Frontend] = set()
         self.seen: set[tuple[Frontend, int, int]] = set()
         self.broken: list[str] = []
         services.on_write = backends.on_write = self.look
@@ -98,10 +99,12 @@ class Reader:
                     self.broken.append(f"{place} slot {slot} of {count} of number {number} has {record!r}")
 
     def entries(self) -> list[tuple[Frontend, int, int]]:
+        """Entries with slots; those that stand for an address have none."""
         keys, values = self.services.items()
         return [
             (_frontend(key), int(value["service"]), int(value["backends"]))
             for key, value in zip(keys, values, strict=True)
+            if value["service"]
         ]
 
     def visible(self) -> dict[Frontend, set[bytes]]:

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.model.workload import Node
+from daemon.services.columns import read_state
 from daemon.services.reconcile import ServiceReconciler
-from daemon.services.table import PortKey, ServicePortEntry, ServiceTable
+from daemon.services.table import Block, Origin, PortKey, ServicePortEntry, ServiceTable
 from ebpf.addresses import pack
+from ebpf.constants import FrontendFlag
 from ebpf.errors import KernelError, MapFullError
 from tests.unit.services.memory import MemoryMap, Reader, backend_map, service_map
 
@@ -27,13 +29,17 @@ tables = st.tuples(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.tuple
 
 
 def table_of(owners: list[int], backends: tuple[frozenset[bytes], ...]) -> ServiceTable:
-    entries = []
+    """Each Service also holds the address of its first frontend."""
+    blocks = {}
     for owner, chosen in enumerate(backends, 1):
-        frontends = tuple(place for place, holder in zip(FRONTENDS, owners, strict=True) if holder == owner)
-        if frontends:
+        places = [place for place, holder in zip(FRONTENDS, owners, strict=True) if holder == owner]
+        if places:
             key = PortKey(ServiceName("shop", f"s{owner}"), 6, 4)
-            entries.append(ServicePortEntry(key, frontends, b"".join(sorted(chosen))))
-    return ServiceTable(NODE, tuple(entries))
+            frontends = dict.fromkeys(places, FrontendFlag.CLUSTER_IP)
+            entry = ServicePortEntry(key, frontends, b"".join(sorted(chosen)), drop=owner == 2 and not chosen)
+            address = Frontend(places[0].address, 0, 0)
+            blocks[Origin(False, "shop", f"s{owner}")] = Block((entry,), (address,))
+    return ServiceTable(NODE, blocks)
 
 
 def wanted_of(table: ServiceTable) -> dict[Frontend, set[bytes]]:
@@ -72,7 +78,14 @@ class Bench:
         """The maps hold exactly the table: no frontend and no slot more."""
         wanted = wanted_of(table)
         assert self.reader.visible() == wanted
+        expected = {place: (entry.count, entry.drop) for place, entry in table.frontends.items()}
+        assert self.held() == expected | dict.fromkeys(table.addresses, (0, False))
         assert len(self.backends.rows) == sum(entry.count for entry in table.entries)
+
+    def held(self) -> dict[Frontend, tuple[int, bool]]:
+        """All entries: how many slots they count, and whether they drop."""
+        entries = read_state(self.services, self.backends).entries
+        return {place: (entry.backends, bool(entry.flags & FrontendFlag.DROP)) for place, entry in entries.items()}
 
 
 @settings(max_examples=300, deadline=None)
@@ -137,9 +150,11 @@ def test_an_agent_killed_between_two_writes_leaves_a_state_that_the_next_one_rep
     bench.check(table_of(*third))
 
 
-def test_the_same_reconciler_recovers_after_a_failed_write(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("forward", [True, False], ids=["tried again", "taken back"])
+def test_the_same_reconciler_recovers_after_a_failed_write(monkeypatch: pytest.MonkeyPatch, forward: bool) -> None:
     bench = Bench(16, 64)
-    bench.apply(table_of([1, 0, 0, 0], (frozenset(BACKENDS[:3]), frozenset(), frozenset())))
+    before = table_of([1, 0, 0, 0], (frozenset(BACKENDS[:3]), frozenset(), frozenset()))
+    bench.apply(before)
     table = table_of([1, 2, 0, 0], (frozenset(BACKENDS[2:6]), frozenset(BACKENDS[:2]), frozenset()))
 
     def fail(*_: object) -> None:
@@ -150,6 +165,7 @@ def test_the_same_reconciler_recovers_after_a_failed_write(monkeypatch: pytest.M
         patch.setattr(bench.services, "update", fail)
         with pytest.raises(KernelError):
             bench.apply(table)
-    bench.apply(table)
+    last = table if forward else before
+    bench.apply(last)
     assert bench.reader.broken == []
-    bench.check(table)
+    bench.check(last)

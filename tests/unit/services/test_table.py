@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import convert
 
 from daemon.model.directory import ServiceName
 from daemon.model.objects import EndpointSlice, Service
-from daemon.services.table import PortKey
-from tests.unit.services.build import compiled, service, slice_, told
+from daemon.model.workload import Node
+from daemon.services.compile import compile_services, differences
+from daemon.services.table import Origin, PortKey, ServiceTable
+from tests.unit.services.build import HERE, compiled, service, slice_, snapshot_of, told
 
 
 def test_a_port_leads_to_the_ready_endpoints_of_its_slices() -> None:
@@ -131,7 +135,8 @@ def test_a_local_internal_policy_uses_only_this_nodes_endpoints() -> None:
 def test_the_external_policy_does_not_touch_the_cluster_ip() -> None:
     endpoints = [{"addresses": ["10.0.0.1"], "nodeName": "there"}]
     made = service("api", "10.96.0.1", {"port": 80, "nodePort": 30080}, type="NodePort", externalTrafficPolicy="Local")
-    assert told(compiled(made, slice_("api", "", endpoints=endpoints))) == {"10.96.0.1:80/6": ["10.0.0.1:8080"]}
+    table = told(compiled(made, slice_("api", "", endpoints=endpoints)))
+    assert table["10.96.0.1:80/6"] == ["10.0.0.1:8080"]
 
 
 def test_of_two_services_with_one_frontend_the_first_by_name_has_it() -> None:
@@ -166,8 +171,22 @@ def test_only_what_changed_is_compiled_again() -> None:
     before = compiled(api, web, api_slice, web_slice)
     after = compiled(api, web, slice_("api", "10.0.0.3"), web_slice, before=before)
     assert told(after) == {"10.96.0.1:80/6": ["10.0.0.3:8080"], "10.96.0.2:80/6": ["10.0.0.2:8080"]}
-    assert after.entries[1] is before.entries[1]
-    assert after.entries[0] is not before.entries[0]
+    first, second = Origin(False, "shop", "api"), Origin(False, "shop", "web")
+    assert after.blocks[second] is before.blocks[second]
+    assert after.blocks[first] is not before.blocks[first]
+
+
+def test_what_is_read_anew_and_means_the_same_is_not_a_change() -> None:
+    before = compiled(service("api"), slice_("api", "10.0.0.1"))
+    after = compiled(service("api"), slice_("api", "10.0.0.1"), before=before)
+    origin = Origin(False, "shop", "api")
+    assert after.blocks[origin] is before.blocks[origin]
+
+
+def test_a_table_of_another_node_is_not_built_upon() -> None:
+    objects = service("api", internalTrafficPolicy="Local"), slice_("api", "10.0.0.1")
+    elsewhere = ServiceTable(Node("there"))
+    assert compile_services(snapshot_of(objects), HERE, elsewhere).node == HERE
 
 
 def test_a_slice_that_is_gone_or_new_is_noticed() -> None:
@@ -176,3 +195,37 @@ def test_a_slice_that_is_gone_or_new_is_noticed() -> None:
     one = compiled(api, first, before=two)
     assert told(one) == {"10.96.0.1:80/6": ["10.0.0.1:8080"]}
     assert compiled(api, first, second, before=one).entries == two.entries
+
+
+def test_a_slice_may_change_its_service() -> None:
+    api, web = service("api"), service("web", "10.96.0.2")
+    before = compiled(api, web, slice_("api", "10.0.0.1", "moving"))
+    after = compiled(api, web, slice_("web", "10.0.0.1", "moving"), before=before)
+    assert told(after) == {"10.96.0.1:80/6": [], "10.96.0.2:80/6": ["10.0.0.1:8080"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "gone", "new"),
+    [
+        ("", "abc", "", "abc"),
+        ("abc", "", "abc", ""),
+        ("abc", "abc", "", ""),
+        ("abc", "axc", "b", "x"),
+        ("abc", "abxc", "", "x"),
+        ("abc", "bc", "a", ""),
+        ("abc", "ab", "c", ""),
+        ("abcd", "axyd", "bc", "xy"),
+        ("abc", "cba", "", ""),
+        ("abc", "xabcy", "", "xy"),
+    ],
+)
+def test_objects_that_went_and_came_are_found_by_identity(before: str, now: str, gone: str, new: str) -> None:
+    one = {letter: [letter] for letter in "abcdxy"}  # equal content would not do
+    left, come = differences(tuple(one[each] for each in before), tuple(one[each] for each in now))
+    assert ("".join(each[0] for each in left), "".join(each[0] for each in come)) == (gone, new)
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
+def test_the_difference_of_any_two_tuples_is_complete(before: list[int], now: list[int]) -> None:
+    left, come = differences(tuple(before), tuple(now))
+    assert (set(left), set(come)) == (set(before) - set(now), set(now) - set(before))

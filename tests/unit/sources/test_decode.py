@@ -6,9 +6,22 @@ from textwrap import dedent
 
 import pytest
 
-from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Protocol, Service, TrafficPolicy
+from daemon.model.objects import (
+    EndpointSlice,
+    IpMode,
+    Namespace,
+    ObjectRef,
+    Pod,
+    Protocol,
+    Service,
+    ServiceType,
+    SessionAffinity,
+    TrafficPolicy,
+)
 from daemon.sources.decode import Manifest, read_manifest
 from daemon.sources.manifest import ManifestError
+
+LOAD_BALANCER = ServiceType.LOAD_BALANCER
 
 
 def read(text: str) -> Manifest:
@@ -45,6 +58,65 @@ def test_the_first_cluster_ip_is_taken_from_the_list_where_only_that_is_written(
     service = only(SERVICE.replace("clusterIP: 10.96.0.1", "clusterIPs: [10.96.0.1, 'fd00::1']"))
     assert isinstance(service, Service)
     assert service.spec.cluster_ip == "10.96.0.1"
+
+
+def test_the_outside_of_a_service_is_read() -> None:
+    service = only("""\
+        apiVersion: v1
+        kind: Service
+        metadata: {name: api}
+        spec:
+          type: LoadBalancer
+          clusterIPs: [10.96.0.1, "fd00::1"]
+          externalIPs: [192.0.2.9]
+          externalTrafficPolicy: Local
+          internalTrafficPolicy: Local
+          healthCheckNodePort: 32000
+          loadBalancerSourceRanges: [10.0.0.0/8]
+          sessionAffinity: ClientIP
+          sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}
+          ports: [{port: 80, nodePort: 30080, protocol: UDP}]
+        status:
+          loadBalancer:
+            ingress: [{ip: 192.0.2.1}, {ip: 192.0.2.2, ipMode: Proxy}, {ip: 192.0.2.3, ipMode: VIP}, {hostname: x}]
+    """)
+    assert isinstance(service, Service)
+    spec = service.spec
+    assert (spec.type, spec.external_ips, spec.health_check_node_port) == (LOAD_BALANCER, ("192.0.2.9",), 32000)
+    assert spec.external_traffic_policy is spec.internal_traffic_policy is TrafficPolicy.LOCAL
+    assert spec.load_balancer_source_ranges == ("10.0.0.0/8",)
+    assert spec.session_affinity is SessionAffinity.CLIENT_IP
+    assert spec.session_affinity_config.client_ip.timeout_seconds == 60
+    assert spec.ports[0].node_port == 30080
+    modes = [(entry.ip, entry.ip_mode) for entry in service.status.load_balancer.ingress]
+    assert modes == [
+        ("192.0.2.1", IpMode.VIP), ("192.0.2.2", IpMode.PROXY), ("192.0.2.3", IpMode.VIP), ("", IpMode.VIP)
+    ]  # fmt: skip
+
+
+def test_affinity_lasts_three_hours_where_nothing_is_written() -> None:
+    service = only(SERVICE + "      sessionAffinity: ClientIP\n      sessionAffinityConfig: {clientIP: null}\n")
+    assert isinstance(service, Service)
+    assert service.spec.session_affinity_config.client_ip.timeout_seconds == 10_800
+
+
+def test_the_host_ports_of_a_pod_are_those_of_its_containers_and_sidecars() -> None:
+    pod = only("""\
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: p}
+        spec:
+          initContainers:
+          - ports: [{containerPort: 1, hostPort: 1}]
+          - {restartPolicy: Always, ports: [{containerPort: 2, hostPort: 8002, protocol: UDP}]}
+          containers:
+          - name: web
+            ports: [{containerPort: 3, hostPort: 8003, hostIP: 192.0.2.9}, {containerPort: 4}]
+          - name: quiet
+    """)
+    assert isinstance(pod, Pod)
+    told = [(port.container_port, port.host_port, port.host_ip, port.protocol) for port in pod.host_ports]
+    assert told == [(3, 8003, "192.0.2.9", Protocol.TCP), (2, 8002, "", Protocol.UDP)]
 
 
 def test_a_named_target_port_stays() -> None:
@@ -129,6 +201,14 @@ def test_kinds_that_are_not_read_are_named_and_skipped() -> None:
     [
         ("port: 80", "port: eighty", 7, "Service default/api: spec.ports[0].port: Expected `int`, got `str`"),
         ("port: 80", "port: 70000", 7, "Expected `int` <= 65535"),
+        ("port: 80", "{port: 80, nodePort: 70000}", 7, "Expected `int` <= 65535"),
+        ("clusterIP: 10.96.0.1", "sessionAffinity: Cookie", 5, "Invalid enum value 'Cookie'"),
+        (
+            "clusterIP: 10.96.0.1",
+            "sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}",
+            5,
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Expected `int` <= 86400",
+        ),
         ("port: 80", "name: x", 7, "missing required field `port`"),
         ("port: 80", "{port: 80, protocol: ICMP}", 7, "Invalid enum value 'ICMP'"),
         ("clusterIP: 10.96.0.1", "clusterIP: 10", 5, "Expected `str`, got `int`"),
@@ -168,6 +248,27 @@ SLICE = """\
 """
 
 
+BALANCED = (
+    SERVICE
+    + """\
+      type: LoadBalancer
+    status:
+      loadBalancer:
+        ingress:
+        - ip: 192.0.2.1
+"""
+)
+
+HOST_PORT = """\
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: p}
+    spec:
+      containers:
+      - ports: [{containerPort: 80, hostPort: 8080, hostIP: 192.0.2.9}]
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -176,6 +277,15 @@ SLICE = """\
         (SERVICE.replace("10.96.0.1", "10.96.0.256"), 5, '"10.96.0.256" is not an IP address'),
         (SERVICE + "      - port: 80\n", 7, "twice; only the first"),
         (SERVICE + "      - port: 81\n", 7, 'port name "" twice'),
+        (SERVICE.replace("10.96.0.1", "127.0.0.1"), 5, "127.0.0.1 cannot be a Service's"),
+        (SERVICE.replace("port: 80", "port: 80\n        nodePort: 30080"), 8, "nodePort 30080 is not used with type"),
+        (SERVICE + "      externalIPs: [192.0.2.300]\n", 8, '"192.0.2.300" is not an IP address'),
+        (SERVICE + "      externalIPs: ['::']\n", 8, ":: cannot be a Service's"),
+        (SERVICE + "      type: LoadBalancer\n      loadBalancerSourceRanges: [10.0.0.0/8]\n", 9, "not enforced yet"),
+        (BALANCED.replace("192.0.2.1", "x"), 12, '"x" is not an IP address'),
+        (BALANCED.replace("LoadBalancer", "NodePort"), 12, "192.0.2.1 is not used with type NodePort"),
+        (HOST_PORT.replace("192.0.2.9", "x"), 6, '"x" is not an IP address; the host port is not served'),
+        (HOST_PORT.replace("192.0.2.9", "127.0.0.1"), 6, "loopback alone"),
         (SLICE.replace("{kubernetes.io/service-name: api}", "{}"), 5, "belongs to no Service"),
         (SLICE.replace("IPv4", "FQDN"), 6, "names instead of addresses"),
         (SLICE.replace("- port: 8080", "- name: x"), 8, "no port number"),
@@ -196,6 +306,8 @@ def test_what_has_no_effect_is_noted_with_its_line_and_stops_nothing(text: str, 
     [
         SERVICE,
         SLICE,
+        BALANCED,
+        HOST_PORT,
         SERVICE.replace("10.96.0.1", "None"),
         SERVICE.replace("clusterIP: 10.96.0.1", "type: ExternalName"),
         SLICE.replace("api}", "api, service.kubernetes.io/headless: ''}").replace("10.0.0.1", "x"),

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.model.snapshot import Severity, Snapshot
 from daemon.model.workload import Node
-from daemon.services.table import compile_services
+from daemon.services.compile import compile_services
 from daemon.sources import FolderSource, folder
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "shop"
@@ -178,6 +178,22 @@ def test_what_only_shows_side_by_side_is_noted_with_file_and_line(tmp_path: Path
             f"{tmp_path}/c.yaml:1: note: Service default/a is also in {tmp_path}/a.yaml:1; this one is used",
         }
         assert names(snapshot) == ["a", "twin"]
+
+    play(tmp_path, story)
+
+
+def test_a_node_port_that_two_services_claim_is_noted_at_the_second(tmp_path: Path) -> None:
+    for name, kind in (("a", "NodePort"), ("b", "LoadBalancer"), ("c", "ClusterIP")):
+        text = "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec:\n  type: %s\n  clusterIP: 10.96.0.%d\n"
+        ports = "  ports: [{port: 80, nodePort: 30080}, {name: u, port: 80, protocol: UDP, nodePort: 30080}]\n"
+        (tmp_path / f"{name}.yaml").write_text(
+            text % (name, kind, ord(name)) + ports.replace("30080}]", f"{ord(name)}}}]")
+        )
+
+    async def story(source: FolderSource, inbox: Inbox) -> None:
+        told = [str(problem) for problem in (await inbox.next()).problems if "is that of" in problem.message]
+        message = "Service default/b: nodePort 30080/TCP is that of Service default/a, and stays there"
+        assert told == [f"{tmp_path}/b.yaml:1: note: {message}"]
 
     play(tmp_path, story)
 

@@ -1,0 +1,101 @@
+"""What is in force: the blocks that the kernel was last brought to, and the names that stand for their numbers.
+
+A new table shares the blocks that did not change with the one before, so the difference is found by identity. It is
+kept up to date by differences, too, since a walk over ten thousand Services costs more than most changes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain, compress
+from operator import is_not
+
+from daemon.model.directory import Frontend, ServiceName
+from daemon.services.plan import Delta, KernelState
+from daemon.services.table import Block, Origin, PortKey, ServicePortEntry
+
+NumberOf = Callable[[ServicePortEntry], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A Service port in force and the number that the kernel knows it by."""
+
+    number: int
+    entry: ServicePortEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The blocks that are no longer, and those that are new; a changed one is in both."""
+
+    blocks: Mapping[Origin, Block]
+    old: Mapping[Origin, Block]
+    new: Mapping[Origin, Block]
+
+
+class InForce:
+    """The state after the last write; empty where the kernel's state was not written from here."""
+
+    def __init__(self) -> None:
+        self.names: dict[int, ServiceName] = {}
+        self.frontends: dict[Frontend, ServiceName] = {}
+        self._blocks: Mapping[Origin, Block] = {}
+        self._applied: dict[Origin, tuple[Applied, ...]] = {}
+
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """All ports in force."""
+        return tuple(chain.from_iterable(self._applied.values()))
+
+    def change(self, blocks: Mapping[Origin, Block]) -> Change:
+        """What differs from the blocks of a table."""
+        return Change(blocks, _differing(self._blocks, blocks), _differing(blocks, self._blocks))
+
+    def follow(self, change: Change, number_of: NumberOf) -> None:
+        """Take over a change that was written; `number_of` still knows the numbers of what is gone."""
+        for origin, block in change.old.items():
+            del self._applied[origin]
+            for entry in block.entries:
+                del self.names[number_of(entry)]
+                for place in entry.frontends:
+                    del self.frontends[place]
+        for origin, block in change.new.items():
+            self._applied[origin] = tuple(Applied(number_of(entry), entry) for entry in block.entries)
+            for entry in block.entries:
+                self.names[number_of(entry)] = entry.key.name
+                self.frontends.update(dict.fromkeys(entry.frontends, entry.key.name))
+        self._blocks = change.blocks
+
+
+def gone_keys(change: Change) -> set[PortKey]:
+    """The ports that a change removes."""
+    return _keys(change.old) - _keys(change.new)
+
+
+def delta_from(change: Change, number_of: NumberOf) -> Delta:
+    """A change in the plan's words."""
+    places = {place for block in change.old.values() for place in block.places()}
+    places.difference_update(place for block in change.new.values() for place in block.places())
+    gone = gone_keys(change)
+    old = (entry for block in change.old.values() for entry in block.entries)
+    return Delta(list(change.new.values()), places, [number_of(entry) for entry in old if entry.key in gone])
+
+
+def delta_of_all(state: KernelState, blocks: Mapping[Origin, Block], number_of: NumberOf) -> Delta:
+    """All blocks, and everything else that the kernel holds as stale: for a kernel that was not written from here."""
+    places = {place for block in blocks.values() for place in block.places()}
+    numbers = {number_of(entry) for block in blocks.values() for entry in block.entries}
+    stale = [place for place in state.entries if place not in places]
+    return Delta(list(blocks.values()), stale, [number for number in state.slots if number not in numbers])
+
+
+def _differing(these: Mapping[Origin, Block], those: Mapping[Origin, Block]) -> dict[Origin, Block]:
+    """Of these blocks, those that are not the very same in the other."""
+    differ = compress(these, map(is_not, these.values(), map(those.get, these)))
+    return {origin: these[origin] for origin in differ}
+
+
+def _keys(blocks: Mapping[Origin, Block]) -> set[PortKey]:
+    return {entry.key for block in blocks.values() for entry in block.entries}
