@@ -15,44 +15,57 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from daemon.endpoints import Device, Devices, WorkloadRegistry
 from daemon.model import Directory, Node
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services.udp import Target, close_stale, gone_backends
 from daemon.settings import Settings
-from ebpf import features
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
-from ebpf.features import Features, cgroup2_mount
+from ebpf.features import cgroup2_mount
 
 log = logging.getLogger(__name__)
+
+SECOND_LOOK = 0.5  # s after which stale sockets are looked for once more
+
+T = TypeVar("T")
 
 
 class Programmer:
     """Owns the datapath and its single thread. `failures` says which steps failed when last tried, and why."""
 
-    def __init__(self, settings: Settings, directory: Directory) -> None:
+    def __init__(self, settings: Settings, directory: Directory, datapath: Datapath) -> None:
         self._settings = settings
         self._directory = directory
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="remora-programmer")
-        self.features: Features = features.probe()
-        self.datapath: Datapath
+        self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
         self.applied: tuple[Applied, ...] = ()
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
         self._attached: dict[int, Device] = {}
+        self._gone: set[Target] = set()
+        self._gone_before: set[Target] = set()
+        self.sockets_closed = 0
+        """connected UDP sockets that were closed because their backend was gone"""
+        self.sockets_left = 0
+        """those that could not be closed at the last attempt"""
 
     async def start(self) -> None:
-        """Load the programs, or find them loaded; raises RemoraError."""
+        """Read what the maps hold already; raises RemoraError."""
         await self._run(self._open)
 
     async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
         """Make the kernel say this; problems are in `failures` and in the log, never raised."""
         await self._run(self._apply, snapshot, devices)
+        if self._gone_before:
+            asyncio.get_running_loop().call_later(SECOND_LOOK, self._look_again)
 
     async def enter(self) -> None:
         """Attach the socket programs, once Services are in place; let go of older builds. Raises RemoraError."""
@@ -67,21 +80,25 @@ class Programmer:
         await self._run(self._close)
         self._thread.shutdown()
 
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` finds while nobody writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def _run(self, work: Callable[..., None], *arguments: object) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
+    def _look_again(self) -> None:
+        """For sockets that were just connecting when their backend went."""
+        with suppress(RuntimeError):  # the thread has ended meanwhile
+            self._thread.submit(self._guarded, "stale sockets", self._close_stale)
+
     def _open(self) -> None:
-        settings = self._settings
-        self.datapath = Datapath(
-            Path(settings.bpffs), Path(settings.state_dir), settings.options(), self.features
-        )  # fmt: skip
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"])
 
     def _close(self) -> None:
-        if hasattr(self, "datapath"):
-            self.datapath.close()
+        self.datapath.close()
 
     def _apply(self, snapshot: Snapshot, devices: Devices) -> None:
         started = time.monotonic()
@@ -91,12 +108,26 @@ class Programmer:
         self.last_sync = time.monotonic() - started
 
     def _sync_services(self, snapshot: Snapshot) -> None:
-        self.table = compile_services(snapshot, self.table.node, self.table)
+        before = self.table
+        self.table = compile_services(snapshot, before.node, before)
         changes = self._services.apply(self.table)
         self.applied = self._services.applied
         self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)
+        self._gone |= gone_backends(before, self.table)
+        self._close_stale()
+
+    def _close_stale(self) -> None:
+        """Close connected UDP sockets of backends that are gone; those that went before are looked for once more."""
+        looked_for, self._gone = self._gone | self._gone_before, set()
+        self._gone_before = looked_for - self._gone_before
+        if looked_for:
+            done = close_stale(looked_for, self.datapath.maps["reverses"])
+            self.sockets_closed += done.closed
+            self.sockets_left = done.left
+            if done.closed or done.failures:
+                log.info("connected UDP sockets of backends that are gone: %s", done)
 
     def _sync_workloads(self, snapshot: Snapshot, devices: Devices) -> None:
         changes = self._registry.apply(devices, snapshot.pods)
