@@ -48,6 +48,7 @@ class Datapath:
 
     def __init__(self, root: Path, state: Path, options: Options, features: Features, programs: Path = ROOT) -> None:
         features.require()
+        self.features = features
         self._lock = _lock(state)
         self.root = root
         try:

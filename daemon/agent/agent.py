@@ -14,7 +14,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from daemon.agent import metrics, notify
+from daemon.agent.metrics import AgentCollector
 from daemon.agent.programmer import Programmer
+from daemon.agent.proxy import Proxy
 from daemon.agent.reader import Reader
 from daemon.agent.view import View
 from daemon.api import ApiServer
@@ -28,6 +30,7 @@ from daemon.model import Directory
 from daemon.model.snapshot import Snapshot
 from daemon.settings import Settings
 from daemon.sources import FolderSource
+from ebpf.datapath import Datapath
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +41,16 @@ FIRST_SCAN_TIMEOUT = 5.0  # s that the first look for devices may take before th
 class Agent:
     """One agent; `run` returns after `stop` was called. Raises RemoraError where it cannot start."""
 
-    def __init__(self, settings: Settings, config: Path | None) -> None:
+    def __init__(self, settings: Settings, config: Path | None, datapath: Datapath) -> None:
         self.settings = settings
         self.config = config
         self.directory = Directory()
         self.clock = Clock()
-        self.programmer = Programmer(settings, self.directory)
+        self.programmer = Programmer(settings, self.directory, datapath)
         self.source = FolderSource(settings.manifests)
         self.discovery = Discovery(self._devices_found)
         self.devices = Devices()
+        self.proxy = Proxy(self.programmer.table.node)
         self._snapshot: Snapshot | None = None
         self._scanned = asyncio.Event()
         self._changed = asyncio.Event()
@@ -70,6 +74,7 @@ class Agent:
             log.info("stopping; programs and maps stay in the kernel and go on serving")
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        await self.proxy.start(stack, self.settings)
         await self.programmer.start()
         stack.push_async_callback(self.programmer.stop)
         await self._see_all(stack)
@@ -79,8 +84,8 @@ class Agent:
         await server.start()
         stack.push_async_callback(server.stop)
         if self.settings.metrics_address:
-            datapath = self.programmer.datapath
-            stack.callback(metrics.serve(self.settings.metrics_address, self.flow_metrics, view, datapath))
+            own = AgentCollector(self.programmer.datapath, view)
+            stack.callback(metrics.serve(self.settings.metrics_address, self.flow_metrics, own, self.proxy))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
         stack.push_async_callback(self._cancel)
@@ -134,8 +139,12 @@ class Agent:
 
     async def _apply(self) -> None:
         self._changed.clear()
-        if self._snapshot is not None:
-            await self.programmer.apply(self._snapshot, self.devices)
+        if self._snapshot is None:
+            return
+        taken = self.proxy.begin()
+        await self.programmer.apply(self._snapshot, self.devices)
+        if "services" not in self.programmer.failures:
+            await self.proxy.synced(taken, self.programmer.table)
 
     async def _verify(self) -> None:
         while True:
@@ -144,6 +153,7 @@ class Agent:
 
     def _snapshot_read(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.proxy.queued(snapshot)
         self._changed.set()
         for problem in snapshot.problems:
             log.warning("%s", problem)

@@ -1,4 +1,8 @@
-"""Entry of `remora agent`: settings, log, signals, one event loop."""
+"""Entry of `remora agent`: settings, log, signals, one event loop.
+
+The compiler, where it has to run, takes most of a second in a process of its own. So it is started first, and the
+rest of the agent is imported while it works.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import asyncio
 import logging
 import signal
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
 
 from daemon import settings
-from daemon.agent.agent import Agent
+from ebpf import features
+from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError, UnsupportedError
 
 OURS = {"daemon", "ebpf", "bpf_programs"}
@@ -24,13 +30,21 @@ def run(config: Path | None) -> None:
     refuse_strangers()
     loaded = settings.load(config)
     try:
-        asyncio.run(_serve(loaded, config))
+        with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
+            opening = starter.submit(_open, loaded)
+            asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
 
 
-async def _serve(loaded: settings.Settings, config: Path | None) -> None:
-    agent = Agent(loaded, config)
+def _open(loaded: settings.Settings) -> Datapath:
+    return Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), features.probe())
+
+
+async def _serve(loaded: settings.Settings, config: Path | None, opening: Future[Datapath]) -> None:
+    from daemon.agent.agent import Agent  # while the compiler works
+
+    agent = Agent(loaded, config, await asyncio.wrap_future(opening))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)

@@ -15,7 +15,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from daemon.agent import counters
-from daemon.flows.metrics import FlowMetrics
 from ebpf import btf
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
@@ -94,11 +93,11 @@ def _reasons() -> dict[int, str]:
     return btf.drop_reasons()
 
 
-def serve(address: str, flows: FlowMetrics, view: View, datapath: Datapath) -> Callable[[], None]:
+def serve(address: str, *collectors: Collector) -> Callable[[], None]:
     """Serve /metrics on `host:port`; the returned function ends it. Raises RemoraError where the port is taken."""
     registry = CollectorRegistry()
-    registry.register(flows)
-    registry.register(AgentCollector(datapath, view))
+    for collector in collectors:
+        registry.register(collector)
     host, _, port = address.rpartition(":")
     try:
         server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)

@@ -70,12 +70,12 @@ class Reader(Thread):
         while not self._stopping:
             if poll.poll(SWEEP_INTERVAL):
                 time.sleep(GATHER)
-            while self._guarded(self._take) and not self._stopping:
+            while self._guarded(self.take) and not self._stopping:
                 pass
             if time.monotonic() - swept >= SWEEP_INTERVAL:
                 swept = time.monotonic()
                 self._guarded(self._sweep)
-        self._guarded(self._take)
+        self._guarded(self.take)
         poll.close()
 
     def _guarded(self, work: Any) -> bool:
@@ -87,7 +87,7 @@ class Reader(Thread):
             log.exception("a batch of flow records could not be processed and is left out")
             return False
 
-    def _take(self) -> bool:
+    def take(self) -> bool:
         """One batch from both rings; False when there was nothing."""
         payloads = [self._split(record) for record in self._payloads.records(PAYLOAD_BATCH)]
         rows = self._flows.rows(self._flow, BATCH)

@@ -41,7 +41,7 @@ PURPOSES = {
     "fragments": "first fragment to ports",
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",
-    "reverses": "unconnected UDP socket and backend to frontend",
+    "reverses": "UDP socket and backend to frontend",
     "counters": "datapath counters, one set per CPU",
     "kernel_drops": "packets dropped by the kernel, by its reason",
     "flows": "flow records on their way to the agent (bytes)",
@@ -136,7 +136,7 @@ class View:
             health=pb.HEALTH_DEGRADED if warnings else pb.HEALTH_OK,
             version=self.version,
             node=agent.settings.qualified_node,
-            kernel=agent.programmer.features.release,
+            kernel=datapath.features.release,
             pid=os.getpid(),
             uptime_ns=self.uptime_ns(),
             resident_bytes=resident_bytes(),
@@ -145,7 +145,7 @@ class View:
             origin="compiled" if datapath.build.compiled else "reused",
             features=[
                 pb.Feature(name=item.name, present=item.present, purpose=item.serves, required=item.required)
-                for item in agent.programmer.features.items
+                for item in datapath.features.items
             ],
             programs=self._programs(),
             maps=self.maps(),

@@ -1,4 +1,4 @@
-"""The agent's own API, `remora.v1.Agent`: state, tables, raw records, and flows by the batch for the CLI."""
+"""The agent's own API, `remora.v1.Agent`: state, tables, questions about Services, raw records, flows by the batch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
+
 from daemon.api import listings, records
 from daemon.api.losses import LossLog
 from daemon.api.observer import stream
 from daemon.api.stream import BATCH, Found
 from daemon.api.view import AgentView
 from daemon.proto import observer_pb2, remora_pb2, remora_pb2_grpc
+from ebpf.errors import RemoraError
 
 
 class AgentService(remora_pb2_grpc.AgentServicer):
@@ -30,6 +33,24 @@ class AgentService(remora_pb2_grpc.AgentServicer):
         self, request: remora_pb2.ListServicesRequest, context: Any
     ) -> remora_pb2.ListServicesResponse:
         return remora_pb2.ListServicesResponse(services=self._view.services())
+
+    async def GetService(self, request: remora_pb2.GetServiceRequest, context: Any) -> remora_pb2.GetServiceResponse:
+        found = await self._view.service_details(request.name, request.namespace)
+        return remora_pb2.GetServiceResponse(services=found)
+
+    async def Explain(self, request: remora_pb2.ExplainRequest, context: Any) -> remora_pb2.ExplainResponse:
+        try:
+            return await self._view.explain(request)
+        except (ValueError, KeyError) as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
+
+    async def Verify(self, request: remora_pb2.VerifyRequest, context: Any) -> remora_pb2.VerifyResponse:
+        try:
+            return await self._view.verify()
+        except RemoraError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
 
     async def ListEndpoints(
         self, request: remora_pb2.ListEndpointsRequest, context: Any

@@ -2,7 +2,8 @@
 
 The server depends on this protocol and not on the agent, so it can be tested
 over a store filled by hand, and the agent may change inside as it likes. All
-members are used in the asyncio loop and must not block.
+members are used in the asyncio loop and must not block; what has to read much is a
+coroutine and does so elsewhere.
 """
 
 from __future__ import annotations
@@ -55,6 +56,18 @@ class AgentView(Protocol):
 
     def services(self) -> Sequence[remora_pb2.Service]:
         """Frontends and backends as programmed in the kernel."""
+        ...
+
+    async def service_details(self, name: str, namespace: str) -> Sequence[remora_pb2.ServiceDetail]:
+        """The Services of that name, closely; "" as namespace: in any."""
+        ...
+
+    async def explain(self, request: remora_pb2.ExplainRequest) -> remora_pb2.ExplainResponse:
+        """Where traffic to an address goes; raises ValueError for what cannot be understood."""
+        ...
+
+    async def verify(self) -> remora_pb2.VerifyResponse:
+        """The kernel's maps against the objects; raises RemoraError where a map cannot be read."""
         ...
 
     def maps(self) -> Sequence[remora_pb2.Map]:

@@ -25,12 +25,12 @@ def _show(server: str, output: str, ask: Callable[[Client], Message], rows: Call
 
 def service_rows(answer: remora_pb2.ListServicesResponse) -> str:
     """One line a backend; a Service without backends says so."""
-    rows = [["SERVICE", "PORT", "FRONTEND", "BACKENDS", "BACKEND", "WORKLOAD"]]
+    rows = [["SERVICE", "PORT", "TYPE", "FRONTEND", "BACKENDS", "BACKEND", "WORKLOAD"]]
     for one in answer.services:
-        frontend = f"{_join(one.address, one.port)}/{one.protocol}"
-        head = [f"{one.namespace}/{one.name}", one.port_name or "-", frontend, str(len(one.backends))]
-        backends = [[_join(to.address, to.port), to.workload or "-"] for to in one.backends] or [["none", "-"]]
-        rows += [[*head, *backends[0]], *(["", "", "", "", *more] for more in backends[1:])]
+        frontend = f"{endpoint_text(one.address, one.port)}/{one.protocol}"
+        head = [f"{one.namespace}/{one.name}", one.port_name or "-", one.type, frontend, str(len(one.backends))]
+        backends = [[endpoint_text(to.address, to.port), to.workload or "-"] for to in one.backends] or [["none", "-"]]
+        rows += [[*head, *backends[0]], *([""] * len(head) + more for more in backends[1:])]
     return fitted(rows)
 
 
@@ -57,7 +57,10 @@ def map_rows(answer: remora_pb2.ListMapsResponse) -> str:
     return "".join(f"{line}\n" for line in map_lines(answer.maps))
 
 
-def _join(address: str, port: int) -> str:
+def endpoint_text(address: str, port: int) -> str:
+    """`10.0.0.1:80`, `[fd00::1]:80`; the address alone where the port is 0."""
+    if not port:
+        return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

@@ -21,8 +21,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "map": ("listing", "Kernel maps and how full they are."),
     "monitor": ("monitor", "Raw datapath records as they come."),
     "observe": ("observe", "Flows, live or stored."),
-    "service": ("listing", "Services and their backends, as the kernel has them."),
+    "preflight": ("preflight", "Is this host ready; asks no agent."),
+    "service": ("service", "Services and their backends, as the kernel has them."),
     "status": ("status", "State of the agent and what is wrong with it."),
+    "verify": ("verify", "Do the kernel's maps say what the objects say."),
     "version": ("completion", "Version of this program."),
 }
 

@@ -234,6 +234,168 @@ class Backend(_message.Message):
     workload: str
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., workload: _Optional[str] = ...) -> None: ...
 
+class GetServiceRequest(_message.Message):
+    __slots__ = ("name", "namespace")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    namespace: str
+    def __init__(self, name: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class GetServiceResponse(_message.Message):
+    __slots__ = ("services",)
+    SERVICES_FIELD_NUMBER: _ClassVar[int]
+    services: _containers.RepeatedCompositeFieldContainer[ServiceDetail]
+    def __init__(self, services: _Optional[_Iterable[_Union[ServiceDetail, _Mapping]]] = ...) -> None: ...
+
+class ServiceDetail(_message.Message):
+    __slots__ = ("namespace", "name", "type", "internal_policy", "external_policy", "algorithm", "affinity_seconds", "health_check_node_port", "balanced")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    INTERNAL_POLICY_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_POLICY_FIELD_NUMBER: _ClassVar[int]
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_CHECK_NODE_PORT_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    type: str
+    internal_policy: str
+    external_policy: str
+    algorithm: str
+    affinity_seconds: int
+    health_check_node_port: int
+    balanced: _containers.RepeatedCompositeFieldContainer[Balanced]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., internal_policy: _Optional[str] = ..., external_policy: _Optional[str] = ..., algorithm: _Optional[str] = ..., affinity_seconds: _Optional[int] = ..., health_check_node_port: _Optional[int] = ..., balanced: _Optional[_Iterable[_Union[Balanced, _Mapping]]] = ...) -> None: ...
+
+class Balanced(_message.Message):
+    __slots__ = ("number", "port_name", "protocol", "frontends", "backends", "others", "policy", "lingering")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    FRONTENDS_FIELD_NUMBER: _ClassVar[int]
+    BACKENDS_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    LINGERING_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    port_name: str
+    protocol: str
+    frontends: _containers.RepeatedCompositeFieldContainer[ServiceFrontend]
+    backends: _containers.RepeatedCompositeFieldContainer[ServiceEndpoint]
+    others: _containers.RepeatedCompositeFieldContainer[ServiceEndpoint]
+    policy: str
+    lingering: int
+    def __init__(self, number: _Optional[int] = ..., port_name: _Optional[str] = ..., protocol: _Optional[str] = ..., frontends: _Optional[_Iterable[_Union[ServiceFrontend, _Mapping]]] = ..., backends: _Optional[_Iterable[_Union[ServiceEndpoint, _Mapping]]] = ..., others: _Optional[_Iterable[_Union[ServiceEndpoint, _Mapping]]] = ..., policy: _Optional[str] = ..., lingering: _Optional[int] = ...) -> None: ...
+
+class ServiceFrontend(_message.Message):
+    __slots__ = ("kind", "address", "port", "protocol", "empty")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    address: str
+    port: int
+    protocol: str
+    empty: str
+    def __init__(self, kind: _Optional[str] = ..., address: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., empty: _Optional[str] = ...) -> None: ...
+
+class ServiceEndpoint(_message.Message):
+    __slots__ = ("address", "port", "workload", "state", "node", "zone", "connections", "slice", "reasons")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    port: int
+    workload: str
+    state: str
+    node: str
+    zone: str
+    connections: int
+    slice: str
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., workload: _Optional[str] = ..., state: _Optional[str] = ..., node: _Optional[str] = ..., zone: _Optional[str] = ..., connections: _Optional[int] = ..., slice: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("address", "port", "protocol", "workload")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    port: int
+    protocol: str
+    workload: str
+    def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., workload: _Optional[str] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("rule", "verdict", "words", "namespace", "name", "port_name", "frontend", "policy", "eligible", "others", "notes", "node")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PORT_NAME_FIELD_NUMBER: _ClassVar[int]
+    FRONTEND_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    verdict: str
+    words: str
+    namespace: str
+    name: str
+    port_name: str
+    frontend: ServiceFrontend
+    policy: str
+    eligible: _containers.RepeatedCompositeFieldContainer[ServiceEndpoint]
+    others: _containers.RepeatedCompositeFieldContainer[ServiceEndpoint]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    node: str
+    def __init__(self, rule: _Optional[str] = ..., verdict: _Optional[str] = ..., words: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., port_name: _Optional[str] = ..., frontend: _Optional[_Union[ServiceFrontend, _Mapping]] = ..., policy: _Optional[str] = ..., eligible: _Optional[_Iterable[_Union[ServiceEndpoint, _Mapping]]] = ..., others: _Optional[_Iterable[_Union[ServiceEndpoint, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., node: _Optional[str] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VerifyResponse(_message.Message):
+    __slots__ = ("differences", "frontends", "slots")
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    FRONTENDS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    differences: _containers.RepeatedCompositeFieldContainer[Difference]
+    frontends: int
+    slots: int
+    def __init__(self, differences: _Optional[_Iterable[_Union[Difference, _Mapping]]] = ..., frontends: _Optional[int] = ..., slots: _Optional[int] = ...) -> None: ...
+
+class Difference(_message.Message):
+    __slots__ = ("kind", "map", "place", "service", "wanted", "found")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MAP_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    map: str
+    place: str
+    service: str
+    wanted: str
+    found: str
+    def __init__(self, kind: _Optional[str] = ..., map: _Optional[str] = ..., place: _Optional[str] = ..., service: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
+
 class ListEndpointsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -45,6 +45,21 @@ class AgentStub:
                 request_serializer=daemon_dot_proto_dot_remora__pb2.ListServicesRequest.SerializeToString,
                 response_deserializer=daemon_dot_proto_dot_remora__pb2.ListServicesResponse.FromString,
                 _registered_method=True)
+        self.GetService = channel.unary_unary(
+                '/remora.v1.Agent/GetService',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.GetServiceRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.GetServiceResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/remora.v1.Agent/Explain',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.Verify = channel.unary_unary(
+                '/remora.v1.Agent/Verify',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.VerifyResponse.FromString,
+                _registered_method=True)
         self.ListEndpoints = channel.unary_unary(
                 '/remora.v1.Agent/ListEndpoints',
                 request_serializer=daemon_dot_proto_dot_remora__pb2.ListEndpointsRequest.SerializeToString,
@@ -84,6 +99,27 @@ class AgentServicer:
 
     def ListServices(self, request, context):
         """Services and their backends, as programmed in the kernel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetService(self, request, context):
+        """One Service with all that it is reached under and all that is behind it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Where traffic to an address and port goes from here, and why not elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Verify(self, request, context):
+        """The kernel's maps, read back and compared with the objects.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,6 +172,21 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ListServices,
                     request_deserializer=daemon_dot_proto_dot_remora__pb2.ListServicesRequest.FromString,
                     response_serializer=daemon_dot_proto_dot_remora__pb2.ListServicesResponse.SerializeToString,
+            ),
+            'GetService': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetService,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.GetServiceRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.GetServiceResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.VerifyRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.VerifyResponse.SerializeToString,
             ),
             'ListEndpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEndpoints,
@@ -217,6 +268,87 @@ class Agent:
             '/remora.v1.Agent/ListServices',
             daemon_dot_proto_dot_remora__pb2.ListServicesRequest.SerializeToString,
             daemon_dot_proto_dot_remora__pb2.ListServicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/GetService',
+            daemon_dot_proto_dot_remora__pb2.GetServiceRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.GetServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/Explain',
+            daemon_dot_proto_dot_remora__pb2.ExplainRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/Verify',
+            daemon_dot_proto_dot_remora__pb2.VerifyRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.VerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

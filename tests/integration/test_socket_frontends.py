@@ -79,6 +79,12 @@ print(socket.socket(socket.{kind}).connect_ex(({loopback!r}, {NODE_PORT})))
     assert frontends.client(refused) == "111"
 
 
+def test_the_unspecified_address_means_the_callers_own_host(frontends: Shop) -> None:
+    code = f"import socket; print(socket.socket().connect_ex(('0.0.0.0', {NODE_PORT})))"
+    assert frontends.client(code) == "111"
+    assert on_node(frontends, ASK + f"print(ask(('0.0.0.0', {NODE_PORT})))") in ("b0", "b1", "b2")
+
+
 def test_a_node_port_is_not_reached_under_another_workloads_address(frontends: Shop) -> None:
     backend = frontends.backends[0]
     code = f"import socket; print(socket.socket().connect_ex(({backend!r}, {NODE_PORT})))"

@@ -21,6 +21,7 @@ from daemon.model import Directory, Identity, Owner, ServiceName, Workload, Work
 from daemon.proto import remora_pb2
 from ebpf import addresses
 from ebpf.constants import Direction, EventKind, Point, Verdict
+from ebpf.errors import KernelError
 from tests.support.layouts import dtype
 
 FRONTEND, BACKEND = "10.0.1.1", "10.0.1.2"
@@ -41,6 +42,10 @@ class FakeView:
         self.store = FlowStore(dtype("flow_event"), capacity)
         self.builder = FlowBuilder(self.directory, "node-1", self.clock, version="1.2.3")
         self.version = "1.2.3"
+        self.detail = remora_pb2.ServiceDetail(namespace="shop", name="backend", type="ClusterIP", algorithm="random")
+        self.explanation = remora_pb2.ExplainResponse(rule="none", verdict="untouched", words="nothing is there")
+        self.verified = remora_pb2.VerifyResponse(frontends=2, slots=1)
+        self.broken = False
 
     def uptime_ns(self) -> int:
         return 90 * SECOND
@@ -55,6 +60,21 @@ class FakeView:
             remora_pb2.Service(number=7, address="10.96.0.10", port=80, protocol="TCP", backends=[backend], **named),
             remora_pb2.Service(number=8, address="fd00::10", port=80, protocol="TCP", **named),
         ]
+
+    async def service_details(self, name: str, namespace: str) -> Sequence[remora_pb2.ServiceDetail]:
+        known = (self.detail.namespace, self.detail.name)
+        return [self.detail] if known in ((namespace, name), (namespace or "shop", name)) else []
+
+    async def explain(self, request: remora_pb2.ExplainRequest) -> remora_pb2.ExplainResponse:
+        if request.workload == "nobody":
+            raise ValueError("no workload nobody; `remora endpoint list` names them")
+        self.asked = request
+        return self.explanation
+
+    async def verify(self) -> remora_pb2.VerifyResponse:
+        if self.broken:
+            raise KernelError("cannot read map services", 12)
+        return self.verified
 
     def maps(self) -> Sequence[remora_pb2.Map]:
         return [

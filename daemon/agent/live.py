@@ -1,0 +1,57 @@
+"""How many connections a Service has now, counted in the kernel's connection table.
+
+A connection between two workloads of this node stands in the table twice, once for each device. So both are turned to
+the initiator's side, and equal ones count once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from daemon.services.table import RECORD_SIZE
+from ebpf.constants import Direction
+
+Columns = npt.NDArray[Any]
+Live = Counter[tuple[int, bytes]]
+"""Connections by service number and backend (RECORD_SIZE bytes)."""
+
+_ONE = np.dtype(
+    [("backend", np.void, RECORD_SIZE), ("initiator", np.void, RECORD_SIZE), ("service", "<u4"), ("proto", "u1")]
+)
+
+
+def count(chunks: Iterable[tuple[Columns, Columns]], services: Iterable[int]) -> Live:
+    """Connections of these numbers that have not ended; `chunks` are keys and values of the map `connections`."""
+    wanted = np.array(sorted(services), np.uint32)
+    found = [_turned(*_of(keys, values, wanted)) for keys, values in chunks]
+    together = np.unique(np.concatenate(found).view((np.void, _ONE.itemsize))) if found else np.empty(0, _ONE)
+    rows = together.view(_ONE)
+    return Counter(zip(rows["service"].tolist(), map(bytes, rows["backend"]), strict=True))
+
+
+def _of(keys: Columns, values: Columns, wanted: Columns) -> tuple[Columns, Columns]:
+    mask = np.isin(values["service"], wanted) & (values["ended"] == 0)
+    return keys[mask], values[mask]
+
+
+def _turned(keys: Columns, values: Columns) -> Columns:
+    """The connections from their initiators' side, shape (n,)."""
+    rows = np.zeros(len(keys), _ONE)
+    egress = values["direction"] == Direction.EGRESS
+    local, remote = _places(keys, "local"), _places(keys, "remote")
+    rows["backend"] = np.where(egress, remote, local)
+    rows["initiator"] = np.where(egress, local, remote)
+    rows["service"], rows["proto"] = values["service"], keys["proto"]
+    return rows
+
+
+def _places(keys: Columns, side: str) -> Columns:
+    """Address and port of a side, both in network order, as opaque values of RECORD_SIZE bytes."""
+    places = np.zeros(len(keys), [("addr", np.uint32, 4), ("port", ">u2")])
+    places["addr"], places["port"] = keys[side], keys[f"{side}_port"]
+    return places.view((np.void, RECORD_SIZE))

@@ -1,0 +1,161 @@
+"""What an operator asks about Services, answered: one closely, the way of an address, and whether the maps are right.
+
+Each answer is made in a thread, from values that nobody changes; only the maps of Services are read on the thread that
+writes them, so that no half-written state is taken for a difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from daemon.agent import live
+from daemon.agent.explain import Explanation, Question, explain
+from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
+from daemon.agent.verify import Report, verify
+from daemon.agent.wording import PROTOCOLS
+from daemon.model import HOST, Directory, IPAddress, Node, Workload
+from daemon.proto import remora_pb2 as pb
+from daemon.services import Applied, ServiceTable, compile_services
+
+if TYPE_CHECKING:
+    from daemon.agent.agent import Agent
+
+_NUMBERS = {word: number for number, word in PROTOCOLS.items()}
+
+
+class Operate:
+    """Answers for one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def services(self, name: str, namespace: str) -> list[pb.ServiceDetail]:
+        """The Services of that name, with live connections; "" as namespace: in any."""
+        programmer = self._agent.programmer
+        return await asyncio.to_thread(self._details, programmer.table, programmer.applied, name, namespace)
+
+    async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        """The way of an address; raises ValueError for an address or a workload that cannot be understood."""
+        agent = self._agent
+        asked = Asked(request, agent.programmer.table, agent.devices.node_addresses, agent.directory)
+        return await asyncio.to_thread(asked.answer)
+
+    async def verify(self) -> pb.VerifyResponse:
+        """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
+        report = await self._agent.programmer.read(self._report)
+        return pb.VerifyResponse(
+            differences=[
+                pb.Difference(
+                    kind=one.kind,
+                    map=one.map,
+                    place=one.place,
+                    service=one.service,
+                    wanted=one.wanted,
+                    found=one.found,
+                )
+                for one in report.differences
+            ],
+            frontends=report.frontends,
+            slots=report.slots,
+        )
+
+    def _details(
+        self, table: ServiceTable, applied: Sequence[Applied], name: str, namespace: str
+    ) -> list[pb.ServiceDetail]:
+        found = [(service, ports_of(service, applied)) for service in named(table, name, namespace)]
+        numbers = {port.number for _, ports in found for port in ports}
+        connections = self._agent.programmer.datapath.maps["connections"]
+        counted = live.count(connections.chunks(), numbers)
+        return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
+
+    def _report(self) -> Report:
+        programmer = self._agent.programmer
+        table = compile_services(programmer.table.workings.snapshot, programmer.table.node)
+        numbers = {one.entry.key: one.number for one in programmer.applied}
+        maps = programmer.datapath.maps
+        return verify(maps["services"], maps["backends"], table, numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to explain, and all that it takes to answer it."""
+
+    request: pb.ExplainRequest
+    table: ServiceTable
+    node_addresses: frozenset[IPAddress]
+    directory: Directory
+
+    def answer(self) -> pb.ExplainResponse:
+        """The explanation; raises ValueError."""
+        caller = self._caller()
+        node = self._node_of(caller) if caller else self.table.node
+        table, own, notes = self.table, self.node_addresses, []
+        if node != self.table.node:
+            table, own = compile_services(self.table.workings.snapshot, node), frozenset()
+            notes.append(
+                f"asked from node {node.name} in zone {node.zone or 'unknown'}: its own addresses are not known here, "
+                "so its node ports are not told"
+            )
+        question = Question(
+            ip_address(self.request.address),
+            self.request.port,
+            _NUMBERS[self.request.protocol],
+            in_node=caller is None or caller.id == HOST.id,
+        )
+        return self._response(explain(question, table, own), node, [*notes, *self._about(caller)])
+
+    def _caller(self) -> Workload | None:
+        """The workload that asks; None where any of this node may."""
+        wanted = self.request.workload
+        if not wanted:
+            return None
+        known = self.directory.workloads()
+        found = [one for one in known if wanted in (one.name, f"{one.namespace}/{one.name}")]
+        if not found:
+            raise ValueError(f"no workload {wanted}; `remora endpoint list` names them, and `host` is this node")
+        if len(found) > 1:
+            names = ", ".join(f"{one.namespace}/{one.name}" for one in found)
+            raise ValueError(f"{wanted} may be {names}; name one of them")
+        return found[0]
+
+    def _node_of(self, caller: Workload) -> Node:
+        """The node that a workload runs on: ours where it has a device here, or nobody says otherwise."""
+        if caller.ifindex or caller.id == HOST.id:
+            return self.table.node
+        snapshot = self.table.workings.snapshot
+        named = [
+            pod.spec.node_name for pod in snapshot.pods if (pod.namespace, pod.name) == (caller.namespace, caller.name)
+        ]
+        if not any(named) or named[0] == self.table.node.name:
+            return self.table.node
+        zones = (
+            one.zone for slice_ in snapshot.slices for one in slice_.endpoints if one.node_name == named[0] and one.zone
+        )
+        return Node(named[0], next(zones, ""))
+
+    def _about(self, caller: Workload | None) -> list[str]:
+        if caller is None or caller.ifindex or caller.id == HOST.id:
+            return []
+        return [f"{caller.namespace}/{caller.name} has no device on this node: the agent of its own node steers it"]
+
+    def _response(self, found: Explanation, node: Node, notes: list[str]) -> pb.ExplainResponse:
+        key = found.key
+        told = pb.ExplainResponse(
+            rule=found.rule.value,
+            verdict=found.verdict.value,
+            words=found.words,
+            policy=POLICIES[key.scope] if key else "",
+            eligible=[endpoint(one, one.record, self.directory) for one in found.seen if not one.reasons],
+            others=[endpoint(one, one.record, self.directory) for one in found.seen if one.reasons],
+            notes=[*found.notes, *notes],
+            node=node.name,
+        )
+        if key:
+            told.namespace, told.name, told.port_name = key.name.namespace, key.name.name, key.name.port_name
+        if found.place and found.flags is not None:
+            told.frontend.CopyFrom(frontend(found.place, found.flags))
+        return told
