@@ -72,7 +72,7 @@ def _round(reader: Reader, programs: tuple[int, int], packets: list[tuple[int, b
     for sender, packet in packets:
         testrun.verdict(programs[sender], packet)
     began = time.perf_counter()
-    while reader._take():
+    while reader.take():
         pass
     return time.perf_counter() - began
 

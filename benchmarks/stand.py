@@ -27,7 +27,7 @@ from daemon.demo.stage import DemoError, Stage
 from daemon.demo.topology import Node
 from daemon.proto import remora_pb2, remora_pb2_grpc
 from ebpf import bpffs, features, libbpf
-from ebpf.attach import TrafficControl, attach_cgroup, attach_raw_tracepoint
+from ebpf.attach import attach_cgroup, attach_raw_tracepoint, attach_tc, detach_tc
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import RemoraError
 from ebpf.programs import BY_NAME, Hook, Program
@@ -165,10 +165,8 @@ class Stand:
             os.kill(agent.pid, signal.SIGCONT)
 
     def _detach_devices(self) -> None:
-        control = TrafficControl()
         for space in self.node.spaces.values():
-            control.detach(if_nametoindex(space.device))
-        control.close()
+            detach_tc(if_nametoindex(space.device))
 
     def _attach(self) -> None:
         """Attach the pinned programs as the agent does."""
@@ -190,10 +188,8 @@ class Stand:
             self.node.run(self._attach_devices, program, descriptor)
 
     def _attach_devices(self, program: Program, descriptor: int) -> None:
-        control = TrafficControl()
         for space in self.node.spaces.values():
-            control.attach(if_nametoindex(space.device), program.hook, program.name, descriptor)
-        control.close()
+            attach_tc(if_nametoindex(space.device), program.hook, descriptor)
 
     def _write(self) -> None:
         manifests = [_pod(name, self.address(name)) for name in (CLIENT, SERVER)] + _service(self.address(SERVER))
