@@ -83,6 +83,8 @@ class AgentCollector(Collector):
             ("remora_sync_duration_seconds", "Time that the last reconciliation took.", self._view.last_sync),
         ):
             yield GaugeMetricFamily(name, words, value=value)
+        words = "Connected UDP sockets that were closed because their backend was gone."
+        yield CounterMetricFamily("remora_stale_sockets_closed", words, value=self._view.sockets_closed)
         build = GaugeMetricFamily("remora_build_info", "Version of the agent.", labels=["version", "kernel"])
         build.add_metric([status.version, status.kernel], 1)
         yield build

@@ -123,6 +123,11 @@ class View:
         return await self._operate.verify()
 
     @property
+    def sockets_closed(self) -> int:
+        """Connected UDP sockets that were closed because their backend was gone."""
+        return self._agent.programmer.sockets_closed
+
+    @property
     def last_sync(self) -> float:
         """Seconds that the last reconciliation took."""
         return self._agent.programmer.last_sync
@@ -226,6 +231,8 @@ class View:
         for step, reason in self._agent.programmer.failures.items():
             yield f"{step}: {reason}"
         yield from self._agent.proxy.ports.failures.values()
+        if self._agent.programmer.sockets_left:
+            yield f"{self._agent.programmer.sockets_left} connected UDP sockets could not be taken from gone backends"
         for program, reason in self._datapath.build.missing.items():
             yield f"program {program} was refused by the kernel: {reason}"
         for problem in self._agent.source.snapshot.problems:

@@ -48,8 +48,9 @@ class LazyGroup(click.Group):
 
 
 @click.group("remora", cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="remora", message="remora %(version)s")
 def cli() -> None:
-    """Services steered, policy enforced and every flow seen, beside any CNI.
+    """Services steered in the kernel and every flow seen, beside any CNI.
 
     Exit codes: 0 done, 1 failed or degraded, 2 wrong use, 3 agent not reachable.
     """
