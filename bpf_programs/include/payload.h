@@ -73,7 +73,7 @@ static inline void payload_write(struct __sk_buff *skb, struct packet *p, struct
 	e->length = news->length;
 	e->captured = captured;
 	e->kind = news->payload;
-	e->pad = 0;
+	e->alone = news->alone;
 	if (payloads.ringbuf_output(e, offsetof(struct payload_event, data) + captured, 0) < 0)
 		count(COUNTER_PAYLOAD_LOST, 1);
 }
@@ -135,6 +135,7 @@ static inline void payload_probe(struct __sk_buff *skb, struct packet *p, struct
 	if (p->at >= end)
 		return;
 	kind = payload_kind(skb, p, end - p->at);
+	news->alone = kind == PAYLOAD_HTTP_REQUEST && !c->open;
 	if (!kind || (kind != PAYLOAD_DNS && !payload_sampled(c, kind, now)))
 		return;
 	news->payload = kind;

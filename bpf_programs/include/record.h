@@ -64,6 +64,7 @@ struct news {
 	u8 kind;    /* enum event_kind of the flow record, 0: none is due */
 	u8 reason;  /* enum drop_reason */
 	u8 payload; /* enum payload_kind of the head to copy, 0: none */
+	u8 alone;   /* an HTTP request that came while none was open */
 	u32 length; /* bytes of payload */
 };
 

@@ -121,7 +121,7 @@ struct payload_event {
 	u32 length;   /* bytes of payload in the packet */
 	u16 captured; /* bytes of `data` that are filled */
 	u8 kind;      /* enum payload_kind */
-	u8 pad;
+	u8 alone;     /* 1: an HTTP request that came while none was open */
 	u8 data[PAYLOAD_MAX];
 };
 

@@ -150,6 +150,8 @@ class Agent:
         while True:
             await asyncio.sleep(VERIFY_INTERVAL)
             await self.programmer.verify()
+            if self.programmer.failures:
+                self._changed.set()  # what failed may fit by now
 
     def _snapshot_read(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

@@ -114,4 +114,5 @@ class Reader(Thread):
         whole = np.zeros(1, self._payload)
         whole.view(np.uint8)[: len(record)] = np.frombuffer(record, np.uint8)
         start = self._payload.fields["data"][1] if self._payload.fields else 0
-        return PayloadRecord(whole["flow"][0], int(whole["kind"][0]), record[start : start + int(whole["captured"][0])])
+        data = record[start : start + int(whole["captured"][0])]
+        return PayloadRecord(whole["flow"][0], int(whole["kind"][0]), data, bool(whole["alone"][0]))

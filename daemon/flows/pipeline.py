@@ -37,11 +37,15 @@ _SWEEP_NS = 1_000_000_000
 
 
 class PayloadRecord(NamedTuple):
-    """The head of a message: the flow record that carried it, a `PayloadKind`, and the captured bytes."""
+    """The head of a message: the flow record that carried it, a `PayloadKind`, and the captured bytes.
+
+    `alone`: an HTTP request that came while its connection had none open.
+    """
 
     row: Row
     kind: int
     data: bytes
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class FlowPipeline:
             messages: tuple[L7Message, ...] = (self._dns(record, query),) if query else ()
         elif payload.kind in (PayloadKind.HTTP_REQUEST, PayloadKind.HTTP_RESPONSE):
             heads = decode_http(payload.data, payload.kind == PayloadKind.HTTP_RESPONSE)
-            messages = tuple(self._http(record, head) for head in heads)
+            messages = tuple(self._http(record, head, payload.alone and head is heads[0]) for head in heads)
         else:
             messages = ()
         for message in messages:
@@ -132,10 +136,10 @@ class FlowPipeline:
             self.names.learn(record.dst, message)
         return self._pairing.dns(_conversation(record, message.response), record.time, message)
 
-    def _http(self, record: FlowRecord, message: HttpMessage) -> HttpMessage:
+    def _http(self, record: FlowRecord, message: HttpMessage, alone: bool) -> HttpMessage:
         if not message.response:
             message = replace(message, url=absolute_url(message, record))
-        return self._pairing.http(_conversation(record, message.response), record.time, message)
+        return self._pairing.http(_conversation(record, message.response), record.time, message, alone)
 
 
 def _bytes(rows: RowArray) -> RowArray:

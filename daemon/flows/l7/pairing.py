@@ -63,10 +63,18 @@ class Pairing:
         self._waiting = 0
         self._paired = self._orphans = self._expired = self._evicted = 0
 
-    def http(self, connection: bytes, time: int, message: HttpMessage) -> HttpMessage:
-        """A request is remembered and comes back as it is; an answer comes back with its request and latency."""
+    def http(self, connection: bytes, time: int, message: HttpMessage, alone: bool = False) -> HttpMessage:
+        """A request is remembered and comes back as it is; an answer comes back with its request and latency.
+
+        `alone`: the kernel saw no request open on the connection. A single one that still waits here has had its
+        answer, which was lost on the way; it must not take the next one.
+        """
         if message.response:
             return self._answer(connection, time, message)
+        if alone and len(self._queues.get(connection, ())) == 1:
+            self._expired += 1
+            self._waiting -= 1
+            del self._queues[connection]
         self._remember(connection, _Request(time, message.method, message.url, message.host))
         return message
 

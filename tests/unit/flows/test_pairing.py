@@ -116,3 +116,21 @@ def test_one_connection_cannot_fill_the_table() -> None:
     for number in range(10 * PIPELINE):
         pairing.http(CONN, number, _get(f"/{number}"))
     assert pairing.stats.pending == PIPELINE
+
+
+def test_a_request_whose_answer_was_lost_does_not_take_the_next_one() -> None:
+    pairing = Pairing()
+    pairing.http(CONN, 0, _get("/lost"))
+    pairing.http(CONN, 1_000 * MS, _get("/next"), alone=True)
+    answer = pairing.http(CONN, 1_005 * MS, OK)
+    assert (answer.url, answer.latency_ns) == ("/next", 5 * MS)
+    assert pairing.stats.expired == 1
+
+
+def test_requests_that_were_pipelined_in_one_segment_are_kept() -> None:
+    pairing = Pairing()
+    for number in range(3):
+        pairing.http(CONN, number, _get(f"/{number}"), alone=number == 0)
+    pairing.http(CONN, 5, OK)
+    pairing.http(CONN, 6, _get("/later"), alone=True)
+    assert [pairing.http(CONN, 10, OK).url for _ in range(3)] == ["/1", "/2", "/later"]
