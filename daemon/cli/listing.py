@@ -25,10 +25,10 @@ def _show(server: str, output: str, ask: Callable[[Client], Message], rows: Call
 
 def service_rows(answer: remora_pb2.ListServicesResponse) -> str:
     """One line a backend; a Service without backends says so."""
-    rows = [["SERVICE", "PORT", "TYPE", "FRONTEND", "BACKENDS", "BACKEND", "WORKLOAD"]]
+    rows = [["SERVICE", "PORT", "TYPE", "FRONTEND", "BACKEND", "WORKLOAD"]]
     for one in answer.services:
         frontend = f"{endpoint_text(one.address, one.port)}/{one.protocol}"
-        head = [f"{one.namespace}/{one.name}", one.port_name or "-", one.type, frontend, str(len(one.backends))]
+        head = [f"{one.namespace}/{one.name}", one.port_name or "-", one.type, frontend]
         backends = [[endpoint_text(to.address, to.port), to.workload or "-"] for to in one.backends] or [["none", "-"]]
         rows += [[*head, *backends[0]], *([""] * len(head) + more for more in backends[1:])]
     return fitted(rows)

@@ -164,9 +164,9 @@ def test_status_json_holds_everything(remora: Remora, view: FakeView) -> None:
 
 LISTINGS = {
     "service": [
-        "SERVICE       PORT  TYPE       FRONTEND          BACKENDS  BACKEND        WORKLOAD",
-        "shop/backend  http  ClusterIP  10.96.0.10:80/TCP  1         10.0.1.2:8080  shop/backend-1",
-        "shop/backend  http  ClusterIP  [fd00::10]:80/TCP  0         none           -",
+        "SERVICE       PORT  TYPE       FRONTEND          BACKEND        WORKLOAD",
+        "shop/backend  http  ClusterIP  10.96.0.10:80/TCP  10.0.1.2:8080  shop/backend-1",
+        "shop/backend  http  ClusterIP  [fd00::10]:80/TCP  none           -",
     ],
     "endpoint": [
         "ENDPOINT ID IDENTITY DEVICE ADDRESSES LABELS",
