@@ -26,7 +26,7 @@ from ebpf.errors import RemoraError
 
 log = logging.getLogger(__name__)
 
-GATHER = 0.005  # s that a burst gets to gather, so that records come by the hundred
+GATHER = 0.02  # s that a burst gets to gather; a wake-up costs as much as some ten records
 BATCH = 16_384  # records taken at once; 2.8 MB
 PAYLOAD_BATCH = 1_024  # payload records decoded at once, so that plain records never wait long
 SWEEP_INTERVAL = 5.0  # s between two walks over the connection table
