@@ -10,7 +10,7 @@
 
 #include "include/connection.h"
 
-#define SLOT_SCAN_MAX 256 /* slots that are looked through for a backend that moved */
+#define SLOT_SCAN_MAX 64 /* slots that are looked through for a backend that moved; each costs the verifier time */
 
 enum lookup {
 	LOOKUP_NONE = 0,    /* not a Service */
