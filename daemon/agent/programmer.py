@@ -109,13 +109,16 @@ class Programmer:
 
     def _sync_services(self, snapshot: Snapshot) -> None:
         before = self.table
-        self.table = compile_services(snapshot, before.node, before)
-        changes = self._services.apply(self.table)
+        table = compile_services(snapshot, before.node, before)
+        changes = self._services.apply(table)
+        self.table = table  # only now: what could not be programmed is not in force
         self.applied = self._services.applied
         self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)
-        self._gone |= gone_backends(before, self.table)
+        returned = gone_backends(table, before)
+        self._gone = (self._gone | gone_backends(before, table)) - returned
+        self._gone_before -= returned
         self._close_stale()
 
     def _close_stale(self) -> None:
