@@ -76,6 +76,19 @@ static inline bool reachable(struct backend *backend, bool v6, const u32 *wanted
 	return is_mapped(backend->addr) == (v6 ? is_mapped(wanted) : true);
 }
 
+/*
+ * The backend of a call. Workloads that are left to the per-packet path get none: their own network stack, or the
+ * mesh beside them, is to see the frontend.
+ */
+static inline int socket_lookup(const u32 *wanted, u16 port, u8 proto, struct choice *choice)
+{
+	struct packet_client client = {.netns = choice->client};
+
+	if (packet_clients.lookup(&client))
+		return LOOKUP_NONE;
+	return service_lookup(wanted, port, proto, choice);
+}
+
 static inline int refuse(int error)
 {
 #ifdef HAVE_SET_RETVAL
@@ -154,7 +167,7 @@ static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 		state->connected = 0;
 		state->service = 0;
 	}
-	found = service_lookup(wanted, port, ctx->protocol, &choice);
+	found = socket_lookup(wanted, port, ctx->protocol, &choice);
 	if (found == LOOKUP_NONE)
 		forget_reverse(ctx, wanted, port);
 	if (found != LOOKUP_FOUND)
@@ -197,7 +210,7 @@ static inline int handle_sendmsg(struct bpf_sock_addr *ctx, bool v6)
 		return ALLOW;
 	copy_wanted(ctx, wanted, v6);
 	state = socket_opened(ctx);
-	found = service_lookup(wanted, port, IPPROTO_UDP_, &choice);
+	found = socket_lookup(wanted, port, IPPROTO_UDP_, &choice);
 	if (found == LOOKUP_NONE && translated(ctx, wanted, port))
 		return ALLOW; /* send() on a connected v4-mapped socket comes by here, with the backend as destination
 			       */

@@ -50,6 +50,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """address and port of /healthz and /livez, kube-proxy's is 0.0.0.0:10256; empty: none, as on a plain host"""
     proxymode_address: str = ""
     """address and port of /proxyMode, kube-proxy's is 127.0.0.1:10249; empty: none"""
+    packet_path_runtimes: tuple[str, ...] = ("gvisor*", "runsc*", "kata*")
+    """runtime classes (patterns) whose pods have a network stack of their own: their Services are translated at the
+    device, packet by packet"""
+    packet_path_labels: tuple[str, ...] = ()
+    """labels (`key` or `key=value`) of pods that are left to the per-packet path too, such as those of a service mesh
+    that must see ClusterIPs; the annotation `remora.io/service-path: packet` does it for one pod, `socket` undoes it"""
     flow_capacity: Count = 262_144
     """flow records that are kept (168 bytes each), where Hubble keeps 4,095"""
     services: Count = 65_536

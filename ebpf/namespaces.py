@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+import socket
+import sys
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from ebpf.errors import KernelError
 MOUNTS = (Path("/run/netns"), Path("/run/docker/netns"))
 _PROC = Path("/proc")
 _CLONE_NEWNET = 0x40000000
+_SO_NETNS_COOKIE = 71
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,6 +63,33 @@ def enter(namespace: NamespaceHandle) -> None:
     """Move the calling thread, for good, into a namespace: for threads that were made for it. Raises KernelError."""
     if _libc.setns(namespace.fd, _CLONE_NEWNET) < 0:
         raise KernelError("cannot enter a network namespace", ctypes.get_errno())
+
+
+def netns_cookie() -> int:
+    """The kernel's number for the calling thread's network namespace (Linux 5.14); 0 where it does not tell."""
+    with socket.socket() as any_socket:
+        try:
+            return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+        except OSError:
+            return 0
+
+
+def cookies_of(inodes: Collection[int]) -> dict[int, int]:
+    """The cookies of these namespaces, by inode; those that are gone or that the kernel does not tell are left out."""
+    with ThreadPoolExecutor(1, thread_name_prefix="remora-netns") as thread:  # it changes namespaces and then ends
+        return thread.submit(_cookies_of, set(inodes)).result()
+
+
+def _cookies_of(wanted: set[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for namespace in network_namespaces():
+        if namespace.inode in wanted:
+            with suppress(KernelError):
+                enter(namespace)
+                found[namespace.inode] = netns_cookie()
+        if wanted <= found.keys():
+            break
+    return {inode: cookie for inode, cookie in found.items() if cookie}
 
 
 def _places() -> Iterator[tuple[Path, str]]:

@@ -36,6 +36,8 @@ class Options:
     """addresses of workloads (entries): 10,000 pods of two families, with room"""
     affinities_max: int = 65536
     """clients that stay with a backend (entries, the oldest give way)"""
+    packet_clients_max: int = 4096
+    """workloads that are left to the per-packet path (entries)"""
     connections_max: int = 131072
     """tracked connections (entries, the oldest give way): 2,000 a second on two devices for half a minute"""
     owners_max: int = 65536

@@ -21,6 +21,10 @@ BPF_TABLE_PINNED("hash", struct backend_key, struct backend, backends, BACKENDS_
 /* Client and service to the backend that it stays with; written and read by socket.c. */
 BPF_TABLE_PINNED("lru_hash", struct affinity_key, struct affinity, affinities, AFFINITIES_MAX, PIN_DIR "/affinities");
 
+/* Namespaces that are left to the per-packet path; written by the agent (packet_path.py), read by socket.c. */
+BPF_TABLE_PINNED("hash", struct packet_client, u32, packet_clients, PACKET_CLIENTS_MAX, PIN_DIR "/packet_clients",
+		 BPF_F_NO_PREALLOC);
+
 /* 0 to what the programs must know of the node; written by the agent, read by socket.c. */
 BPF_TABLE_PINNED("array", u32, struct node, node, 1, PIN_DIR "/node");
 

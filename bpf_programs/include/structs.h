@@ -203,6 +203,11 @@ struct affinity {
 	u64 last; /* ns, CLOCK_MONOTONIC, of the client's last connection */
 };
 
+/* A network namespace whose Services are translated at its device and not at its sockets; the key is its cookie. */
+struct packet_client {
+	u64 netns;
+};
+
 /* What the programs must know of the node. */
 struct node {
 	u64 netns; /* cookie of the node's own network namespace */

@@ -41,7 +41,8 @@ class Operate:
     async def explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         """The way of an address; raises ValueError for an address or a workload that cannot be understood."""
         agent = self._agent
-        asked = Asked(request, agent.programmer.table, agent.devices.node_addresses, agent.directory)
+        left = agent.programmer.packet_path.pods
+        asked = Asked(request, agent.programmer.table, agent.devices.node_addresses, agent.directory, left)
         return await asyncio.to_thread(asked.answer)
 
     async def verify(self) -> pb.VerifyResponse:
@@ -88,6 +89,7 @@ class Asked:
     table: ServiceTable
     node_addresses: frozenset[IPAddress]
     directory: Directory
+    per_packet: frozenset[tuple[str, str]] = frozenset()
 
     def answer(self) -> pb.ExplainResponse:
         """The explanation; raises ValueError."""
@@ -138,7 +140,13 @@ class Asked:
         return Node(named[0], next(zones, ""))
 
     def _about(self, caller: Workload | None) -> list[str]:
-        if caller is None or caller.ifindex or caller.id == HOST.id:
+        if caller is None or caller.id == HOST.id:
+            return []
+        if (caller.namespace, caller.name) in self.per_packet:
+            return [
+                f"{caller.namespace}/{caller.name} is translated per packet, at {caller.device}: not at its sockets"
+            ]
+        if caller.ifindex:
             return []
         return [f"{caller.namespace}/{caller.name} has no device on this node: the agent of its own node steers it"]
 

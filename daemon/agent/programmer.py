@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from daemon.endpoints import Device, Devices, WorkloadRegistry
+from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, Node
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
@@ -96,6 +96,8 @@ class Programmer:
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"])
+        rule = Rule(self._settings.packet_path_runtimes, self._settings.packet_path_labels)
+        self.packet_path = PacketPath(rule, maps["packet_clients"])
 
     def _close(self) -> None:
         self.datapath.close()
@@ -104,6 +106,7 @@ class Programmer:
         started = time.monotonic()
         self._guarded("services", lambda: self._sync_services(snapshot))
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
+        self._guarded("packet path", lambda: self.packet_path.apply(devices, snapshot.pods))
         self._sync_devices(devices)
         self.last_sync = time.monotonic() - started
 

@@ -34,6 +34,7 @@ PURPOSES = {
     "services": "frontend address to service",
     "backends": "service and slot to backend address",
     "affinities": "client and service to the backend it stays with",
+    "packet_clients": "workloads that are left to the per-packet path",
     "node": "what the programs must know of the node",
     "addresses": "address to workload and identity",
     "connections": "connection to its totals",

@@ -7,6 +7,7 @@ plain `ip netns`, because it asks only the kernel.
 
 from daemon.endpoints.device import Device, Devices
 from daemon.endpoints.discovery import Discovery, scan
+from daemon.endpoints.packet_path import PacketPath, Rule
 from daemon.endpoints.registry import Changes, WorkloadRegistry
 
-__all__ = ["Changes", "Device", "Devices", "Discovery", "WorkloadRegistry", "scan"]
+__all__ = ["Changes", "Device", "Devices", "Discovery", "PacketPath", "Rule", "WorkloadRegistry", "scan"]

@@ -102,6 +102,7 @@ class ObjectMeta(_Part, frozen=True):
     namespace: str = ""
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+    annotations: dict[str, str] = {}
 
 
 class KubeObject(_Part, frozen=True):
@@ -266,6 +267,7 @@ class InitContainer(Container, frozen=True):
 class PodSpec(_Part, frozen=True):
     node_name: str = ""
     host_network: bool = False
+    runtime_class_name: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[InitContainer, ...] = ()
 

@@ -1,0 +1,32 @@
+"""Which pods are left to the per-packet path."""
+
+from __future__ import annotations
+
+import pytest
+
+from daemon.endpoints import Rule
+from daemon.model.objects import ObjectMeta, Pod, PodSpec
+
+RULE = Rule(("gvisor*", "kata*"), ("mesh", "sidecar=true"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "labels", "annotation", "expected"),
+    [
+        ("", {}, "", False),
+        ("kata-qemu", {}, "", True),
+        ("runc", {}, "", False),
+        ("", {"mesh": "no"}, "", True),
+        ("", {"sidecar": "true"}, "", True),
+        ("", {"sidecar": "false"}, "", False),
+        ("gvisor", {}, "socket", False),
+        ("", {}, "packet", True),
+        ("kata", {}, "anything", True),
+    ],
+)
+def test_the_annotation_decides_before_runtime_class_and_labels(
+    runtime: str, labels: dict[str, str], annotation: str, expected: bool
+) -> None:
+    annotations = {"remora.io/service-path": annotation} if annotation else {}
+    meta = ObjectMeta("one", "shop", labels, annotations=annotations)
+    assert RULE.applies(Pod(meta, PodSpec(runtime_class_name=runtime))) is expected
