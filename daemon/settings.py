@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import yaml
@@ -34,6 +34,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """name of the cluster; shown before the node's name unless it is `default`, as Hubble does"""
     zone: str = ""
     """topology zone of this node, for EndpointSlices with hints; default: none"""
+    source: Literal["folder", "kubernetes"] = "folder"
+    """where Services and pods come from: YAML in `manifests`, or the API server of a cluster"""
+    kubeconfig: str = ""
+    """file with the API server's address and credentials; default: the pod's service account"""
+    api_server: str = ""
+    """address of the API server (https://host:6443) in place of the one in the kubeconfig or the service account, which
+    may be a Service's address that only works when the agent works"""
     manifests: str = "/etc/remora/manifests"
     """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces"""
     bpffs: str = "/sys/fs/bpf/remora"

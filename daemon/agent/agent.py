@@ -29,7 +29,7 @@ from daemon.flows.store import FlowStore
 from daemon.model import Directory
 from daemon.model.snapshot import Snapshot
 from daemon.settings import Settings
-from daemon.sources import FolderSource
+from daemon.sources import Source, open_source
 from ebpf.datapath import Datapath
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Agent:
         self.directory = Directory()
         self.clock = Clock()
         self.programmer = Programmer(settings, self.directory, datapath)
-        self.source = FolderSource(settings.manifests)
+        self.source: Source = open_source(settings)
         self.discovery = Discovery(self._devices_found)
         self.devices = Devices()
         self.proxy = Proxy(self.programmer.table.node)
@@ -155,6 +155,8 @@ class Agent:
 
     def _snapshot_read(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        own = snapshot.node(self.settings.node)
+        self.proxy.health.eligible = not (own and own.leaving)
         self.proxy.queued(snapshot)
         self._changed.set()
         for problem in snapshot.problems:

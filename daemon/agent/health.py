@@ -34,6 +34,8 @@ class Health:
     timeout: float = TIMEOUT
     now: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    eligible: bool = True
+    """load balancers may send traffic here: the node is not about to be deleted"""
     synced_at: float = 0.0  # s since the epoch; 0: never
     queued_at: float = 0.0  # s since the epoch, of the last change; 0: none
     checks: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -57,10 +59,11 @@ class Health:
         return self._pending is None or self.now() - self._pending < self.timeout
 
     def answer(self, path: str) -> Answer:
-        """/healthz and /livez; they differ only in what this agent has no source for, the node's own state."""
+        """/healthz and /livez; they differ in that a node about to be deleted is alive but no target (KEP-3836)."""
         if path not in ("/healthz", "/livez"):
             return NOT_FOUND
-        status = HTTPStatus.OK if self.healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        well = self.healthy and (self.eligible or path == "/livez")
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
         self.checks[path.lstrip("/"), status.value] += 1
         current = self.wall()
         told: dict[str, object] = {
@@ -68,8 +71,8 @@ class Health:
             "currentTime": _time(current),
         }
         if path == "/healthz":
-            told["nodeEligible"] = True
-        return Answer(json.dumps({**told, "healthy": self.healthy}), status)
+            told["nodeEligible"] = self.eligible
+        return Answer(json.dumps({**told, "healthy": well}), status)
 
 
 def _time(seconds: float) -> str:

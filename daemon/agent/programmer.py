@@ -112,7 +112,7 @@ class Programmer:
 
     def _sync_services(self, snapshot: Snapshot) -> None:
         before = self.table
-        table = compile_services(snapshot, before.node, before)
+        table = compile_services(snapshot, self._node(snapshot), before)
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
         self.applied = self._services.applied
@@ -123,6 +123,11 @@ class Programmer:
         self._gone = (self._gone | gone_backends(before, table)) - returned
         self._gone_before -= returned
         self._close_stale()
+
+    def _node(self, snapshot: Snapshot) -> Node:
+        """This node; its zone is the Node object's where there is one."""
+        known = snapshot.node(self._settings.node)
+        return Node(self._settings.node, known.zone if known else self._settings.zone)
 
     def _close_stale(self) -> None:
         """Close connected UDP sockets of backends that are gone; those that went before are looked for once more."""

@@ -195,7 +195,7 @@ class View:
     def _source(self) -> pb.Source:
         snapshot = self._agent.source.snapshot
         return pb.Source(
-            kind="folder",
+            kind=self._agent.source.kind,
             path=str(self._agent.source.path),
             age_ns=max(0, int(snapshot.age * 1e9)),
             services=len(snapshot.services),

@@ -87,25 +87,26 @@ class ObjectRef:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
-class _Part(Struct, frozen=True, rename="camel", gc=False):
+class Part(Struct, frozen=True, rename="camel", gc=False):
     """Base of everything decoded: immutable, camelCase on the wire, never part of a reference cycle."""
 
 
-class OwnerReference(_Part, frozen=True):
+class OwnerReference(Part, frozen=True):
     kind: str
     name: str
     controller: bool = False
 
 
-class ObjectMeta(_Part, frozen=True):
+class ObjectMeta(Part, frozen=True):
     name: Annotated[str, Meta(min_length=1)]
     namespace: str = ""
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
     annotations: dict[str, str] = {}
+    deletion_timestamp: str = ""
 
 
-class KubeObject(_Part, frozen=True):
+class KubeObject(Part, frozen=True):
     """What every object has. `kind` is spelled by the class, since a list's items may leave it out."""
 
     metadata: ObjectMeta
@@ -127,7 +128,7 @@ class KubeObject(_Part, frozen=True):
         return ObjectRef(type(self).__name__, self.metadata.namespace, self.metadata.name)
 
 
-class ServicePort(_Part, frozen=True):
+class ServicePort(Part, frozen=True):
     """One port of a Service. `target_port` is a number or the name of a container's port; None: same as `port`."""
 
     port: PortNumber
@@ -137,17 +138,17 @@ class ServicePort(_Part, frozen=True):
     node_port: OptionalPort = 0
 
 
-class ClientIPConfig(_Part, frozen=True):
+class ClientIPConfig(Part, frozen=True):
     """How long a client stays with its backend after its last connection (seconds)."""
 
     timeout_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 10_800
 
 
-class SessionAffinityConfig(_Part, frozen=True):
+class SessionAffinityConfig(Part, frozen=True):
     client_ip: ClientIPConfig = field(default=ClientIPConfig(), name="clientIP")
 
 
-class ServiceSpec(_Part, frozen=True):
+class ServiceSpec(Part, frozen=True):
     type: ServiceType = ServiceType.CLUSTER_IP
     cluster_ip: str = field(default="", name="clusterIP")
     cluster_ips: tuple[str, ...] = field(default=(), name="clusterIPs")
@@ -161,16 +162,16 @@ class ServiceSpec(_Part, frozen=True):
     load_balancer_source_ranges: tuple[str, ...] = ()
 
 
-class LoadBalancerIngress(_Part, frozen=True):
+class LoadBalancerIngress(Part, frozen=True):
     ip: str = ""
     ip_mode: IpMode = IpMode.VIP
 
 
-class LoadBalancerStatus(_Part, frozen=True):
+class LoadBalancerStatus(Part, frozen=True):
     ingress: tuple[LoadBalancerIngress, ...] = ()
 
 
-class ServiceStatus(_Part, frozen=True):
+class ServiceStatus(Part, frozen=True):
     load_balancer: LoadBalancerStatus = LoadBalancerStatus()
 
 
@@ -179,7 +180,7 @@ class Service(KubeObject, frozen=True):
     status: ServiceStatus = ServiceStatus()
 
 
-class EndpointConditions(_Part, frozen=True):
+class EndpointConditions(Part, frozen=True):
     """As the API writes them; None is unknown and reads as in `Endpoint`."""
 
     ready: bool | None = None
@@ -187,20 +188,20 @@ class EndpointConditions(_Part, frozen=True):
     terminating: bool | None = None
 
 
-class ForZone(_Part, frozen=True):
+class ForZone(Part, frozen=True):
     name: str
 
 
-class ForNode(_Part, frozen=True):
+class ForNode(Part, frozen=True):
     name: str
 
 
-class EndpointHints(_Part, frozen=True):
+class EndpointHints(Part, frozen=True):
     for_zones: tuple[ForZone, ...] = ()
     for_nodes: tuple[ForNode, ...] = ()
 
 
-class Endpoint(_Part, frozen=True):
+class Endpoint(Part, frozen=True):
     """One endpoint of a slice. All addresses are one and the same endpoint; only the first is used."""
 
     addresses: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -222,7 +223,7 @@ class Endpoint(_Part, frozen=True):
         return self.conditions.terminating is True
 
 
-class EndpointPort(_Part, frozen=True):
+class EndpointPort(Part, frozen=True):
     """A port of all endpoints of a slice; 0 means that the slice did not restrict it, and is not used."""
 
     port: OptionalPort = 0
@@ -241,11 +242,11 @@ class EndpointSlice(KubeObject, frozen=True):
         return self.metadata.labels.get(SERVICE_NAME_LABEL, "")
 
 
-class PodIP(_Part, frozen=True):
+class PodIP(Part, frozen=True):
     ip: str
 
 
-class ContainerPort(_Part, frozen=True):
+class ContainerPort(Part, frozen=True):
     """A port of a container; with `host_port`, the node's own port that leads there. `host_ip` "" is any address."""
 
     container_port: PortNumber
@@ -254,7 +255,7 @@ class ContainerPort(_Part, frozen=True):
     protocol: Protocol = Protocol.TCP
 
 
-class Container(_Part, frozen=True):
+class Container(Part, frozen=True):
     ports: tuple[ContainerPort, ...] = ()
 
 
@@ -264,7 +265,7 @@ class InitContainer(Container, frozen=True):
     restart_policy: str = ""
 
 
-class PodSpec(_Part, frozen=True):
+class PodSpec(Part, frozen=True):
     node_name: str = ""
     host_network: bool = False
     runtime_class_name: str = ""
@@ -272,7 +273,7 @@ class PodSpec(_Part, frozen=True):
     init_containers: tuple[InitContainer, ...] = ()
 
 
-class PodStatus(_Part, frozen=True):
+class PodStatus(Part, frozen=True):
     """`phase` is Pending, Running, Succeeded, Failed or Unknown; the addresses of a finished pod are not its own."""
 
     phase: str = ""

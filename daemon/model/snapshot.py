@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Service
 
 
@@ -40,9 +41,14 @@ class Snapshot:
     slices: tuple[EndpointSlice, ...] = ()
     pods: tuple[Pod, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    nodes: tuple[NodeObject, ...] = ()
     ignored: tuple[ObjectRef, ...] = ()
     problems: tuple[Problem, ...] = ()
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
+
+    def node(self, name: str) -> NodeObject | None:
+        """The Node of that name, None where the source has none."""
+        return next((one for one in self.nodes if one.name == name), None)
 
     @property
     def age(self) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import (
     HEADLESS_LABEL,
     EndpointSlice,
@@ -52,6 +53,7 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         slices=_only(EndpointSlice, objects),
         pods=_only(Pod, objects),
         namespaces=_only(Namespace, objects),
+        nodes=_only(NodeObject, objects),
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),

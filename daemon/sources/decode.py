@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
 from daemon.sources.checks import notes
 from daemon.sources.defaults import with_defaults
@@ -21,6 +22,7 @@ KINDS: dict[tuple[str, str], type[KubeObject]] = {
     ("v1", "Service"): Service,
     ("v1", "Pod"): Pod,
     ("v1", "Namespace"): Namespace,
+    ("v1", "Node"): NodeObject,
     ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
 }
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import KubeObject, Namespace, Service, ServicePort
 
 
 def with_defaults(found: KubeObject) -> KubeObject:
     """The object as the API server would store it: namespace "default", both spellings of clusterIP, targetPort."""
-    namespace = "" if isinstance(found, Namespace) else found.namespace or "default"
+    namespace = "" if isinstance(found, Namespace | NodeObject) else found.namespace or "default"
     if namespace != found.namespace:
         found = replace(found, metadata=replace(found.metadata, namespace=namespace))
     return _service(found) if isinstance(found, Service) else found

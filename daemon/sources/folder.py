@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 class FolderSource:
     """Snapshots of a folder's *.yaml, *.yml and *.json files; not of its subfolders."""
 
+    kind = "folder"
+
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.snapshot = Snapshot(read_at=time.monotonic())

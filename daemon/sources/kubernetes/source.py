@@ -1,0 +1,125 @@
+"""Snapshots of a cluster: everything that the API server has told, put together after each change.
+
+Nothing is handed out before every kind has been listed once, so a half-heard cluster is never programmed. A server that
+is away changes nothing: the last snapshot stays, and its age and the reason are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import httpx2
+
+from daemon.model.nodes import NodeObject
+from daemon.model.objects import EndpointSlice, KubeObject, Namespace, Pod, Service
+from daemon.model.snapshot import Problem, Severity, Snapshot
+from daemon.sources.kubernetes.config import Access
+from daemon.sources.kubernetes.reflector import Patience, Reflector
+from daemon.sources.kubernetes.resources import RESOURCES
+
+FIRST_SYNC = 10.0  # s that start() waits for a complete answer before the agent goes on without
+GATHER = 0.01  # s from one snapshot to the next: changes that come meanwhile are told together
+
+
+class KubernetesSource:
+    """The objects of a cluster, as far as this node uses them."""
+
+    kind = "kubernetes"
+
+    def __init__(self, access: Access, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._access = access
+        self._whole = Snapshot(read_at=time.monotonic())
+        self._reflectors: dict[type[KubeObject], Reflector[Any]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._told_at = 0.0
+        self._due: asyncio.TimerHandle | None = None
+
+    @property
+    def path(self) -> str:
+        """The API server's address."""
+        return self._access.server
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is known, with what is wrong now, and since when it is not heard of any more."""
+        return replace(self._whole, problems=self.problems, read_at=self._heard_at())
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """A server that does not answer, and objects that cannot be read."""
+        return (*self._away(), *self._unreadable())
+
+    async def start(self, on_change: Callable[[Snapshot], None]) -> None:
+        """Begin to listen; returns after the first snapshot, or without one when the server does not answer in time."""
+        client = self._access.client(self._patience.silence)
+        told = partial(self._changed, on_change)
+        self._reflectors = {one.kind: Reflector(client, one, self._patience, told) for one in RESOURCES}
+        self._tasks = [
+            asyncio.create_task(one.run(), name=f"watch {one.resource.name}") for one in self._reflectors.values()
+        ]
+        self._tasks.append(asyncio.create_task(_closing(client), name="API client"))
+        synced = asyncio.gather(*(one.synced.wait() for one in self._reflectors.values()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(synced, FIRST_SYNC)
+
+    async def stop(self) -> None:
+        """Stop listening; the last snapshot stays."""
+        if self._due:
+            self._due.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _changed(self, on_change: Callable[[Snapshot], None]) -> None:
+        """Tell the change now, or together with others shortly after the one before."""
+        if self._due or not all(one.synced.is_set() for one in self._reflectors.values()):
+            return
+        loop = asyncio.get_running_loop()
+        self._due = loop.call_at(max(loop.time(), self._told_at + GATHER), self._tell, on_change)
+
+    def _tell(self, on_change: Callable[[Snapshot], None]) -> None:
+        self._due = None
+        self._told_at = asyncio.get_running_loop().time()
+        known = self._reflectors
+        self._whole = Snapshot(
+            services=known[Service].cache.all(),
+            slices=known[EndpointSlice].cache.all(),
+            pods=known[Pod].cache.all(),
+            namespaces=known[Namespace].cache.all(),
+            nodes=known[NodeObject].cache.all(),
+            problems=tuple(self._unreadable()),
+            read_at=time.monotonic(),
+        )
+        on_change(self._whole)
+
+    def _heard_at(self) -> float:
+        """Now, while every watch stands; else when the one that fell silent first was last heard of."""
+        lost = [one.heard_at for one in self._reflectors.values() if one.trouble or not one.synced.is_set()]
+        return min(lost, default=time.monotonic())
+
+    def _away(self) -> Iterable[Problem]:
+        troubled = [one for one in self._reflectors.values() if one.trouble]
+        if troubled:
+            names = ", ".join(one.resource.name for one in troubled)
+            kept = "what is known stays in force" if self._told_at else "nothing is in force yet"
+            yield Problem(self.path, 0, f"{names}: {troubled[0].trouble}; {kept}")
+
+    def _unreadable(self) -> Iterable[Problem]:
+        for one in self._reflectors.values():
+            for (namespace, name), why in one.unreadable.items():
+                where = f"{self.path}{one.resource.path}"
+                text = f"{one.resource.kind.__name__} {namespace}/{name}: {why}; its last good version stays"
+                yield Problem(where, 0, text, Severity.ERROR)
+
+
+async def _closing(client: httpx2.AsyncClient) -> None:
+    """Holds the client until it is cancelled."""
+    async with client:
+        await asyncio.Event().wait()

@@ -1,0 +1,321 @@
+"""A Kubernetes API server for tests: lists in pages, watches with bookmarks, and fails in every way on demand.
+
+It keeps objects and a log of changes under one counter of versions, as etcd does. What a client may rely on is kept
+exactly: a page's token belongs to one version and expires with it; a watch from a version that the log has lost gets
+410; an object that comes to match or no longer matches a selector is ADDED or DELETED for those who select.
+
+Source: the API concepts of Kubernetes (lists, chunking, watches, bookmarks) and its label and field selectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Object = dict[str, Any]
+Name = tuple[str, str]
+
+PATHS = {
+    "Service": "/api/v1/services",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
+    "Pod": "/api/v1/pods",
+    "Namespace": "/api/v1/namespaces",
+    "Node": "/api/v1/nodes",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
+    "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+}
+
+
+class Fault(Exception):
+    """Ends a connection. `reset`: by RST; else in good order, wherever the stream stands."""
+
+    def __init__(self, reset: bool = False) -> None:
+        super().__init__()
+        self.reset = reset
+
+
+@dataclass(frozen=True)
+class Change:
+    """An entry of the log; `before` is the object that was replaced or removed."""
+
+    version: int
+    path: str
+    object: Object
+    before: Object | None
+    deleted: bool = False
+
+
+@dataclass
+class Store:
+    """Objects and their history."""
+
+    version: int = 1
+    objects: dict[str, dict[Name, Object]] = field(default_factory=lambda: {path: {} for path in PATHS.values()})
+    log: list[Change] = field(default_factory=list)
+    lost: int = 0
+    """changes up to this version are no longer in the log"""
+
+    def put(self, made: Object) -> None:
+        self._enter(PATHS[made["kind"]], made, deleted=False)
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        gone = self.objects[PATHS[kind]][namespace, name]
+        self._enter(PATHS[kind], gone, deleted=True)
+
+    def compact(self) -> None:
+        """Forget history."""
+        self.log.clear()
+        self.lost = self.version
+
+    def _enter(self, path: str, made: Object, deleted: bool) -> None:
+        self.version += 1
+        meta = {**made["metadata"], "resourceVersion": str(self.version)}
+        stored = {**made, "metadata": meta}
+        name = meta.get("namespace", ""), meta["name"]
+        before = self.objects[path].get(name)
+        if deleted:
+            del self.objects[path][name]
+        else:
+            self.objects[path][name] = stored
+        self.log.append(Change(self.version, path, stored, before, deleted))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Label and field selectors of a request."""
+
+    labels: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, query: dict[str, str]) -> Selection:
+        split = [tuple(filter(None, query.get(key, "").split(","))) for key in ("labelSelector", "fieldSelector")]
+        return cls(*split)
+
+    def matches(self, found: Object | None) -> bool:
+        if found is None:
+            return False
+        labels = found["metadata"].get("labels", {})
+        return all(_label(labels, term) for term in self.labels) and all(_field(found, term) for term in self.fields)
+
+
+def _label(labels: dict[str, str], term: str) -> bool:
+    if term.startswith("!"):
+        return term[1:] not in labels
+    key, equals, value = term.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _field(found: Object, term: str) -> bool:
+    key, wanted = term.split("!=") if "!=" in term else term.split("=")
+    value: Any = found
+    for step in key.split("."):
+        value = value.get(step, "") if isinstance(value, dict) else ""
+    return (value != wanted) if "!=" in term else (value == wanted)
+
+
+class ApiServer:
+    """Serves a store on a loopback port of the calling namespace. `faults` change what the next answers are.
+
+    `down` refuses connections; `mute` accepts and says nothing; `fail` is answered to the next requests, one after the
+    other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte.
+    """
+
+    def __init__(self, store: Store | None = None, bookmark: float = 1.0) -> None:
+        self.store = store or Store()
+        self.bookmark = bookmark
+        self.fail: list[tuple[int, dict[str, str]]] = []
+        self.mute = False
+        self.dribble = False
+        self.requests: list[str] = []
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._changed = asyncio.Condition()
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._watches: dict[asyncio.StreamWriter, list[str]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, on the port of last time where there was one."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self, reset: bool = True) -> None:
+        """Stop listening and cut every connection."""
+        assert self._server
+        self._server.close()
+        self.cut(reset)
+        self._server = None
+
+    def cut(self, reset: bool = True) -> None:
+        """End all connections, by RST or in good order."""
+        for writer in list(self._connections):
+            _end(writer, reset)
+
+    def inject(self, line: str) -> None:
+        """Put a line into every open watch: an ERROR event, garbage, half an event."""
+        for pending in self._watches.values():
+            pending.append(line)
+
+    async def notify(self) -> None:
+        """The store was changed: wake the watches."""
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def put(self, *objects: Object) -> None:
+        for one in objects:
+            self.store.put(one)
+        await self.notify()
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        self.store.delete(kind, namespace, name)
+        await self.notify()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            while request := await _request(reader):
+                await self._answer(request, writer)
+        except Fault as fault:
+            _end(writer, fault.reset)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._connections.discard(writer)
+            with contextlib.suppress(Exception):
+                writer.close()
+
+    async def _answer(self, target: str, writer: asyncio.StreamWriter) -> None:
+        self.requests.append(target)
+        if self.mute:
+            await asyncio.sleep(3600)
+        parts = urlsplit(target)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if self.fail:
+            code, headers = self.fail.pop(0)
+            await _json(writer, code, _status(code), headers)
+        elif parts.path not in self.store.objects:
+            await _json(writer, 404, _status(404))
+        elif query.get("watch") in ("1", "true"):
+            await self._watch(parts.path, query, writer)
+        else:
+            await self._list(parts.path, query, writer)
+
+    async def _list(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
+        """A page. Its token names the version and the last name; a later page shows what there is then."""
+        version, after = self.store.version, None
+        if token := query.get("continue"):
+            told = json.loads(base64.b64decode(token))
+            version, after = told["version"], tuple(told["after"])
+            if version < self.store.lost:
+                await _json(writer, 410, _status(410))
+                return
+        wanted = Selection.of(query)
+        names = sorted(name for name, one in self.store.objects[path].items() if wanted.matches(one))
+        rest = [name for name in names if after is None or name > after]
+        limit = int(query.get("limit", 0)) or len(rest)
+        meta = {"resourceVersion": str(version)}
+        if len(rest) > limit:
+            more = json.dumps({"version": version, "after": rest[limit - 1]}).encode()
+            meta["continue"] = base64.b64encode(more).decode()
+        items = [self.store.objects[path][name] for name in rest[:limit]]
+        await _json(writer, 200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
+
+    async def _watch(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
+        version = int(query["resourceVersion"])
+        if version < self.store.lost:
+            await _json(writer, 410, _status(410))
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pending = self._watches.setdefault(writer, [])
+        try:
+            deadline = asyncio.get_running_loop().time() + float(query.get("timeoutSeconds", 300))
+            async for line in self._events(path, Selection.of(query), version, deadline, pending):
+                await self._send(writer, line)
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        finally:
+            del self._watches[writer]
+
+    async def _events(
+        self, path: str, wanted: Selection, version: int, deadline: float, pending: list[str]
+    ) -> AsyncIterator[str]:
+        """Lines of a watch from a version on, until the deadline."""
+        loop = asyncio.get_running_loop()
+        next_bookmark = loop.time() + self.bookmark
+        while loop.time() < deadline:
+            while pending:
+                yield pending.pop(0)
+            for change in [one for one in self.store.log if one.version > version]:
+                version = change.version
+                if change.path == path and (line := _event(change, wanted)):
+                    yield line
+            if loop.time() >= next_bookmark:
+                next_bookmark = loop.time() + self.bookmark
+                version = self.store.version
+                yield _bookmark(version)
+            with contextlib.suppress(TimeoutError):
+                async with self._changed:
+                    await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
+        yield _bookmark(version)
+
+    async def _send(self, writer: asyncio.StreamWriter, line: str) -> None:
+        while self.mute:
+            await asyncio.sleep(0.05)
+        body = line.encode() + b"\n"
+        pieces = [body[i : i + 1] for i in range(len(body))] if self.dribble else [body]
+        for piece in pieces:
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await writer.drain()
+
+
+def _event(change: Change, wanted: Selection) -> str:
+    """The line that a client with this selection gets; "" for none."""
+    matched, matches = wanted.matches(change.before), not change.deleted and wanted.matches(change.object)
+    if not matched and not matches:
+        return ""
+    kind = "MODIFIED" if matched and matches else "ADDED" if matches else "DELETED"
+    return json.dumps({"type": kind, "object": change.object})
+
+
+def _bookmark(version: int) -> str:
+    return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
+
+
+def _status(code: int) -> Object:
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": f"made to fail: {code}"}
+
+
+async def _request(reader: asyncio.StreamReader) -> str:
+    """The target of the next GET; "" at the end of the connection."""
+    line = await reader.readline()
+    while (await reader.readline()).strip():
+        pass
+    return line.split()[1].decode() if line.strip() else ""
+
+
+async def _json(writer: asyncio.StreamWriter, code: int, body: Object, headers: dict[str, str] | None = None) -> None:
+    raw = json.dumps(body).encode()
+    more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
+    writer.write(head.encode() + raw)
+    await writer.drain()
+
+
+def _end(writer: asyncio.StreamWriter, reset: bool) -> None:
+    sock = writer.get_extra_info("socket")
+    if reset and sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort() if reset else writer.close()
