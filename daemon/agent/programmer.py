@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
-from daemon.model import Directory, Node
+from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.udp import Target, close_stale, gone_backends
@@ -50,6 +50,7 @@ class Programmer:
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
         self._attached: dict[int, Device] = {}
+        self._contested: set[IPAddress] = set()
         self._gone: set[Target] = set()
         self._gone_before: set[Target] = set()
         self.sockets_closed = 0
@@ -106,7 +107,7 @@ class Programmer:
         started = time.monotonic()
         self._guarded("services", lambda: self._sync_services(snapshot))
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
-        self._guarded("packet path", lambda: self.packet_path.apply(devices, snapshot.pods))
+        self._guarded("packet path", lambda: self.packet_path.apply(self._registry.local, self._registry.pods))
         self._sync_devices(devices)
         self.last_sync = time.monotonic() - started
 
@@ -142,8 +143,9 @@ class Programmer:
 
     def _sync_workloads(self, snapshot: Snapshot, devices: Devices) -> None:
         changes = self._registry.apply(devices, snapshot.pods)
-        for address in changes.contested:
+        for address in set(changes.contested) - self._contested:
             log.warning("two pods claim %s; the first one has it", address)
+        self._contested = set(changes.contested)
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}

@@ -56,7 +56,7 @@ def join(devices: Devices, pods: Iterable[Pod]) -> Joined:
     by_address = {address: key for key, group in groups.items() for device in group for address in device.addresses}
     parties: list[Party] = []
     for pod in pods:
-        wanted = _pod_addresses(pod)
+        wanted = claimed(pod)
         key = next((by_address[address] for address in wanted if address in by_address), None)
         group = tuple(groups.pop(key, ())) if key is not None and claims.free(wanted) else ()
         addresses = claims.take(wanted + _addresses(group))
@@ -85,8 +85,14 @@ class _Claims:
         return got
 
 
-def _pod_addresses(pod: Pod) -> tuple[IPAddress, ...]:
-    """A finished pod's addresses may be somebody else's by now, a host-network pod's are the host's."""
+def elsewhere(pod: Pod, node: frozenset[IPAddress]) -> Party | None:
+    """The party of a pod without device here, whose addresses nobody contests; None where it has none of its own."""
+    addresses = tuple(address for address in dict.fromkeys(claimed(pod)) if address not in node)
+    return Party(pod.namespace, pod.name, identity_labels(pod), owners(pod), addresses) if addresses else None
+
+
+def claimed(pod: Pod) -> tuple[IPAddress, ...]:
+    """The addresses of a pod: none once it is finished, as they may be another's by now, or if they are the host's."""
     if pod.status.phase in FINISHED or pod.spec.host_network:
         return ()
     return tuple(address for text in pod.addresses if (address := _parsed(text)) is not None)

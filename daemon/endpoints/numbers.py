@@ -33,9 +33,10 @@ class Numbers:
         if heir not in self._known and key in self._known:
             self._known[heir] = self._known.pop(key)
 
-    def forget(self, kept: Iterable[Hashable]) -> None:
-        """Drop all keys but these; should one come back, it gets a new number."""
-        self._known = {key: self._known[key] for key in kept if key in self._known}
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Drop these keys; should one come back, it gets a new number."""
+        for key in keys:
+            self._known.pop(key, None)
 
     def _recover(self, addresses: Iterable[bytes]) -> int:
         for address in addresses:

@@ -9,14 +9,13 @@ their calls pass, and the device translates what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from daemon.endpoints.device import Devices
-from daemon.endpoints.joining import join
+from daemon.endpoints.joining import Party
 from daemon.model.objects import Pod
 from ebpf.maps import Columns, HashMap
 from ebpf.namespaces import cookies_of
@@ -50,10 +49,13 @@ class PacketPath:
         self.pods: frozenset[tuple[str, str]] = frozenset()
         """the pods of this node that are left alone, by namespace and name"""
 
-    def apply(self, devices: Devices, pods: Iterable[Pod]) -> None:
-        """Make the map say exactly this; raises MapFullError with the map as it was, or KernelError."""
-        chosen = [pod for pod in pods if self._rule.applies(pod)]
-        parties = [party for party in join(devices, chosen).parties if party.namespace and party.devices]
+    def apply(self, local: Iterable[Party], pods: Mapping[tuple[str, str], Pod]) -> None:
+        """Make the map say exactly this; raises MapFullError with the map as it was, or KernelError.
+
+        `local` are the parties of this node, `pods` those that they stand for.
+        """
+        named = [(party, pods.get((party.namespace, party.name))) for party in local]
+        parties = [party for party, pod in named if pod and self._rule.applies(pod)]
         inodes = {device.netns_inode for party in parties for device in party.devices} - {0}
         self._learn(inodes)
         self._write({cookie for inode, cookie in self._cookies.items() if inode in inodes})

@@ -7,7 +7,7 @@ the pins of another changes nothing that is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -15,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from daemon.endpoints.device import Devices
-from daemon.endpoints.joining import Key, Party, join
+from daemon.endpoints.joining import Key, Party
 from daemon.endpoints.numbers import Numbers
+from daemon.endpoints.parties import PartyBook
 from daemon.model.directory import FIRST_IDENTITY, FIRST_WORKLOAD, HOST, Directory, packed
 from daemon.model.objects import Pod
 from daemon.model.workload import Identity, IPAddress, Workload, WorkloadId
 from ebpf.maps import Columns, HashMap
+
+HOST_KEY: Key = ("", "", 0)
+"""under which the node itself is kept"""
 
 
 class Entry(NamedTuple):
@@ -29,6 +33,13 @@ class Entry(NamedTuple):
     workload: int
     identity: int
     ifindex: int
+
+
+class Held(NamedTuple):
+    """A workload, and its entries in the map by address."""
+
+    workload: Workload
+    entries: dict[bytes, Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +59,43 @@ class WorkloadRegistry:
         """Reads the map; raises KernelError when that fails."""
         self._directory = directory
         self._map = addresses
-        self._written: dict[bytes, Entry] | None = self._read()
+        self._written: dict[bytes, Entry] = self._read()
         self._workloads = Numbers(FIRST_WORKLOAD, {raw: entry.workload for raw, entry in self._written.items()})
         self._identities = Numbers(FIRST_IDENTITY, {raw: entry.identity for raw, entry in self._written.items()})
         self._holders: dict[int, Key] = {}
+        self._book = PartyBook()
+        self._held: dict[Key, Held] | None = None  # None: the map may hold more than is known
+        """what each party has in the map and in the directory"""
 
-    def apply(self, devices: Devices, pods: Iterable[Pod]) -> Changes:
-        """Make map and directory say exactly this.
+    @property
+    def local(self) -> tuple[Party, ...]:
+        """The parties of this node."""
+        return self._book.local
+
+    @property
+    def pods(self) -> Mapping[tuple[str, str], Pod]:
+        """All pods by namespace and name."""
+        return self._book.pods
+
+    def apply(self, devices: Devices, pods: tuple[Pod, ...]) -> Changes:
+        """Make map and directory say exactly this, at the price of what changed since the last call.
 
         Raises MapFullError with map and directory as they were, or KernelError; then the next call reads the map anew.
         """
-        joined = join(devices, pods)
-        self._hand_down(joined.parties)
-        workloads = [self._numbered(party) for party in joined.parties]
-        host = replace(HOST, addresses=tuple(sorted(devices.node_addresses, key=packed)))
-        wanted = _host_entries(host)
-        for party, workload in zip(joined.parties, workloads, strict=True):
-            wanted.update(_entries(party, workload))
-        changes = self._write(wanted, [host, *workloads])
-        self._workloads.forget(party.key for party in joined.parties)
-        return replace(changes, contested=joined.contested)
+        if self._held is None:
+            self._book = PartyBook()
+        difference = self._book.update(devices, pods)
+        self._hand_down(self._book.local)
+        host = _host(devices)
+        now = {} if self._held and self._held[HOST_KEY] == host else {HOST_KEY: host}
+        now.update((party.key, self._taken(party)) for party in difference.changed)
+        try:
+            changes = self._write(now, difference.gone)
+        except BaseException:
+            self._held, self._written = None, self._read()
+            raise
+        self._workloads.forget(difference.gone)
+        return replace(changes, contested=difference.contested)
 
     def _hand_down(self, parties: Iterable[Party]) -> None:
         """A device that had no name and turns out to be a pod's keeps its number: it was that pod all along."""
@@ -78,9 +106,10 @@ class WorkloadRegistry:
                 self._workloads.inherit(key, before)
         self._holders = holders
 
-    def _numbered(self, party: Party) -> Workload:
+    def _taken(self, party: Party) -> Held:
+        """A party under its number."""
         raws = [packed(address) for address in party.addresses]
-        return Workload(
+        workload = Workload(
             WorkloadId(self._workloads.of(party.key, raws)),
             Identity(self._identities.of(party.labels, raws)),
             party.namespace,
@@ -91,18 +120,37 @@ class WorkloadRegistry:
             party.ifindex,
             party.devices[0].name if party.devices else "",
         )
+        return Held(workload, _entries(party, workload))
 
-    def _write(self, wanted: dict[bytes, Entry], workloads: list[Workload]) -> Changes:
-        before = self._written if self._written is not None else self._read()
-        fresh = {raw: entry for raw, entry in wanted.items() if before.get(raw) != entry}
-        gone = [raw for raw in before if raw not in wanted]
-        self._written = None  # unknown until all is written
+    def _write(self, now: dict[Key, Held], gone: Iterable[Key]) -> Changes:
+        """Write what differs, first what is new; `now` are the parties that changed, `gone` those that are no more."""
+        held, written = self._held, self._written
+        before = [held[key] for key in (*now, *gone) if key in held] if held is not None else []
+        wanted = {raw: entry for one in now.values() for raw, entry in one.entries.items()}
+        fresh = {raw: entry for raw, entry in wanted.items() if written.get(raw) != entry}
+        candidates = written if held is None else {raw: None for one in before for raw in one.entries}
+        left = [raw for raw in candidates if raw not in wanted]
         self._map.update(self._keys(fresh), self._values(fresh.values()))
-        self._directory.update_workloads(workloads)
-        self._map.delete(self._keys(gone))
-        self._written = wanted
-        added = sum(raw not in before for raw in fresh)
-        return Changes(added, len(fresh) - added, len(gone))
+        if held is None:
+            self._directory.update_workloads(one.workload for one in now.values())
+        else:
+            lost = [held[key].workload.id for key in gone]
+            self._directory.change_workloads([one.workload for one in now.values()], lost)
+        self._map.delete(self._keys(left))
+        return self._remember(now, gone, fresh, left)
+
+    def _remember(
+        self, now: dict[Key, Held], gone: Iterable[Key], fresh: dict[bytes, Entry], left: Sequence[bytes]
+    ) -> Changes:
+        added = sum(raw not in self._written for raw in fresh)
+        self._written.update(fresh)
+        for raw in left:
+            del self._written[raw]
+        self._held = self._held if self._held is not None else {}
+        self._held.update(now)
+        for key in gone:
+            self._held.pop(key, None)
+        return Changes(added, len(fresh) - added, len(left))
 
     def _read(self) -> dict[bytes, Entry]:
         keys, values = self._map.items()
@@ -121,8 +169,9 @@ class WorkloadRegistry:
         return values
 
 
-def _host_entries(host: Workload) -> dict[bytes, Entry]:
-    return {packed(address): Entry(host.id, host.identity, 0) for address in host.addresses}
+def _host(devices: Devices) -> Held:
+    host = replace(HOST, addresses=tuple(sorted(devices.node_addresses, key=packed)))
+    return Held(host, {packed(address): Entry(host.id, host.identity, 0) for address in host.addresses})
 
 
 def _entries(party: Party, workload: Workload) -> dict[bytes, Entry]:

@@ -9,7 +9,7 @@ resolvable until `RETIRED_LIMIT` younger ones have followed them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
@@ -51,7 +51,6 @@ class Frontend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Workloads:
-    current: tuple[Workload, ...] = ()
     by_id: Mapping[int, Workload] = field(default_factory=dict)
     by_address: Mapping[bytes, Workload] = field(default_factory=dict)
     by_ifindex: Mapping[int, Workload] = field(default_factory=dict)
@@ -96,26 +95,22 @@ class Directory:
         return self._services.by_frontend.get(Frontend(address, port, protocol))
 
     def workloads(self) -> tuple[Workload, ...]:
-        """The present workloads, in the order in which they were given."""
-        return self._workloads.current
+        """The present workloads, in the order in which they came."""
+        return tuple(self._workloads.by_id.values())
 
     def namespaces(self) -> tuple[str, ...]:
         """The namespaces that have a workload now, sorted."""
-        return tuple(sorted({workload.namespace for workload in self._workloads.current} - {""}))
+        return tuple(sorted({workload.namespace for workload in self._workloads.by_id.values()} - {""}))
 
     def update_workloads(self, workloads: Iterable[Workload]) -> None:
         """Replace all workloads. Of two that claim one address or device the later one gets it."""
-        current = tuple(workloads)
-        by_id: dict[int, Workload] = {workload.id: workload for workload in current}
+        now = list(workloads)
+        self.change_workloads(now, self._workloads.by_id.keys() - {one.id for one in now})
+
+    def change_workloads(self, changed: Iterable[Workload], gone: Iterable[int]) -> None:
+        """Take over workloads that are new or changed, and let go of those with these numbers."""
         with self._writers:
-            before = self._workloads
-            self._workloads = _Workloads(
-                current,
-                by_id,
-                {packed(address): workload for workload in current for address in workload.addresses},
-                {workload.ifindex: workload for workload in current if workload.ifindex},
-                _retire(before.retired, before.by_id, by_id),
-            )
+            self._workloads = _followed(self._workloads, list(changed), gone)
 
     def update_services(self, names: Mapping[int, ServiceName], frontends: Mapping[Frontend, ServiceName]) -> None:
         """Replace all Services: names by the kernel's service number, and by frontend."""
@@ -133,9 +128,30 @@ def packed(address: IPAddress) -> bytes:
     return address.packed if address.version == 6 else _V4_PREFIX + address.packed
 
 
-def _retire(retired: Mapping[int, T], before: Mapping[int, T], now: Mapping[int, T]) -> dict[int, T]:
+def _followed(before: _Workloads, changed: Sequence[Workload], gone: Iterable[int]) -> _Workloads:
+    """The view after a change; copies of ten thousand entries are cheap, walks over them are not."""
+    by_id, by_address = dict(before.by_id), dict(before.by_address)
+    by_ifindex = dict(before.by_ifindex)
+    for number in (*gone, *(one.id for one in changed)):
+        old = by_id.pop(number, None)
+        for raw in map(packed, old.addresses) if old else ():
+            if by_address.get(raw) is old:
+                del by_address[raw]
+        if old and by_ifindex.get(old.ifindex) is old:
+            del by_ifindex[old.ifindex]
+    for one in changed:
+        by_id[one.id] = one
+        by_address.update(dict.fromkeys(map(packed, one.addresses), one))
+        if one.ifindex:
+            by_ifindex[one.ifindex] = one
+    return _Workloads(by_id, by_address, by_ifindex, _retire(before.retired, before.by_id, by_id))
+
+
+def _retire(retired: Mapping[int, T], before: Mapping[int, T], now: Mapping[int, T]) -> Mapping[int, T]:
     """The retired of before and those that leave now, oldest first, without the ones that came back."""
-    leaving = {number: value for number, value in before.items() if number not in now}
-    kept = {number: value for number, value in retired.items() if number not in now and number not in leaving}
-    kept.update(leaving)
+    leaving, back = before.keys() - now.keys(), retired.keys() & now.keys()
+    if not leaving and not back:
+        return retired
+    kept = {number: value for number, value in retired.items() if number not in back and number not in leaving}
+    kept.update((number, value) for number, value in before.items() if number in leaving)
     return dict(islice(kept.items(), max(0, len(kept) - RETIRED_LIMIT), None))
