@@ -5,8 +5,8 @@ the result is told to the kernel and to everybody who asks for names (`registry`
 plain `ip netns`, because it asks only the kernel.
 """
 
-from daemon.endpoints.device import Device, Devices
+from daemon.endpoints.device import Device, Devices, Uplink
 from daemon.endpoints.discovery import Discovery, scan
 from daemon.endpoints.registry import Changes, WorkloadRegistry
 
-__all__ = ["Changes", "Device", "Devices", "Discovery", "WorkloadRegistry", "scan"]
+__all__ = ["Changes", "Device", "Devices", "Discovery", "Uplink", "WorkloadRegistry", "scan"]

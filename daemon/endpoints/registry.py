@@ -7,9 +7,9 @@ the pins of another changes nothing that is right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,10 @@ from daemon.endpoints.numbers import Numbers
 from daemon.model.directory import FIRST_IDENTITY, FIRST_WORKLOAD, HOST, Directory, packed
 from daemon.model.objects import Pod
 from daemon.model.workload import Identity, IPAddress, Workload, WorkloadId
+from ebpf.constants import AddressFlag
 from ebpf.maps import Columns, HashMap
+
+IPNetwork = IPv4Network | IPv6Network
 
 
 class Entry(NamedTuple):
@@ -29,6 +32,7 @@ class Entry(NamedTuple):
     workload: int
     identity: int
     ifindex: int
+    flags: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,13 @@ class Changes:
 class WorkloadRegistry:
     """The only writer of the `addresses` map and of the directory's workloads. Not thread-safe."""
 
-    def __init__(self, directory: Directory, addresses: HashMap) -> None:
-        """Reads the map; raises KernelError when that fails."""
+    def __init__(self, directory: Directory, addresses: HashMap, node_ports: Sequence[IPNetwork] = ()) -> None:
+        """Reads the map; raises KernelError when that fails.
+
+        `node_ports`: on which of the node's own addresses node ports answer; on all where none is named.
+        """
         self._directory = directory
+        self._node_ports = tuple(node_ports)
         self._map = addresses
         self._written: dict[bytes, Entry] | None = self._read()
         self._workloads = Numbers(FIRST_WORKLOAD, {raw: entry.workload for raw, entry in self._written.items()})
@@ -62,7 +70,7 @@ class WorkloadRegistry:
         self._hand_down(joined.parties)
         workloads = [self._numbered(party) for party in joined.parties]
         host = replace(HOST, addresses=tuple(sorted(devices.node_addresses, key=packed)))
-        wanted = _host_entries(host)
+        wanted = self._host_entries(host)
         for party, workload in zip(joined.parties, workloads, strict=True):
             wanted.update(_entries(party, workload))
         changes = self._write(wanted, [host, *workloads])
@@ -104,6 +112,13 @@ class WorkloadRegistry:
         added = sum(raw not in before for raw in fresh)
         return Changes(added, len(fresh) - added, len(gone))
 
+    def _host_entries(self, host: Workload) -> dict[bytes, Entry]:
+        return {packed(one): Entry(host.id, host.identity, 0, self._flags(one)) for one in host.addresses}
+
+    def _flags(self, address: IPAddress) -> int:
+        served = not self._node_ports or any(address in network for network in self._node_ports)
+        return 0 if served else int(AddressFlag.NO_NODE_PORTS)
+
     def _read(self) -> dict[bytes, Entry]:
         keys, values = self._map.items()
         columns = (values[name].tolist() for name in Entry._fields)
@@ -119,10 +134,6 @@ class WorkloadRegistry:
         for name, column in zip(Entry._fields, zip(*rows, strict=True), strict=False):
             values[name] = column
         return values
-
-
-def _host_entries(host: Workload) -> dict[bytes, Entry]:
-    return {packed(address): Entry(host.id, host.identity, 0) for address in host.addresses}
 
 
 def _entries(party: Party, workload: Workload) -> dict[bytes, Entry]:
