@@ -8,34 +8,9 @@
  */
 #include "include/common.h"
 #include "include/detour.h"
+#include "include/fragment.h"
 #include "include/payload.h"
-
-/* Ports of a fragment: the first one leaves them for those that follow. */
-static inline void fragment_ports(struct packet *p)
-{
-	struct fragment_key key = {};
-	struct fragment ports = {};
-	struct fragment *known;
-
-	copy_address(key.src, p->src);
-	copy_address(key.dst, p->dst);
-	key.id = p->fragment;
-	key.proto = p->proto;
-	if (!p->later_fragment) {
-		ports.src_port = p->src_port;
-		ports.dst_port = p->dst_port;
-		fragments.update(&key, &ports);
-		return;
-	}
-	known = fragments.lookup(&key);
-	if (!known) {
-		p->marks |= MARK_NO_PORTS;
-		count(COUNTER_FRAGMENT_UNKNOWN, 1);
-		return;
-	}
-	p->src_port = known->src_port;
-	p->dst_port = known->dst_port;
-}
+#include "include/translation.h"
 
 /* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
 static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_side *side, u64 now)
@@ -87,6 +62,8 @@ static inline u8 drop_reason(int way)
 {
 	if (way == DETOUR_DROPPED || way == DETOUR_REFUSED)
 		return DROP_SERVICE_BACKEND_NOT_FOUND;
+	if (way == DETOUR_CLOSED)
+		return DROP_SOURCE_RANGE;
 	return way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_NONE;
 }
 
@@ -128,7 +105,9 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 		report(skb, p, c, true, &news);
 	}
 	if (news.reason)
-		return way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
+		return way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
+	if (way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST))
+		return translation_back(skb, p);
 	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 

@@ -116,8 +116,8 @@ static inline int unserved(int found, u64 client)
 		count(COUNTER_SERVICE_REFUSED, 1);
 		return refuse(-ECONNREFUSED_);
 	}
-	if (found == LOOKUP_DROPPED && in_node_namespace(client)) {
-		count(COUNTER_SERVICE_DROPPED, 1);
+	if ((found == LOOKUP_DROPPED || found == LOOKUP_CLOSED) && in_node_namespace(client)) {
+		count(found == LOOKUP_CLOSED ? COUNTER_SOURCE_RANGE : COUNTER_SERVICE_DROPPED, 1);
 		return refuse(-EHOSTUNREACH_);
 	}
 	if (found == LOOKUP_BROKEN)

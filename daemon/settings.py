@@ -7,6 +7,7 @@ at all mean the same. A name that is not known is an error, not a silence.
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,6 +74,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """addresses of workloads in the kernel (entries)"""
     connections: Count = 131_072
     """tracked connections (entries, the oldest give way)"""
+    uplinks: tuple[str, ...] = ()
+    """devices that lead outside, names or patterns (eth*); default: those with a default route, and VXLAN and Geneve"""
+    nodeport_addresses: tuple[str, ...] = ()
+    """on which of the node's addresses node ports answer (CIDRs), as kube-proxy's --nodeport-addresses; default: all"""
+    translations: Count = 131_072
+    """directions of connections from outside, two for each (entries); what finds no room is refused, none gives way"""
+    source_ranges: Count = 16_384
+    """prefixes of loadBalancerSourceRanges (entries)"""
+    snat_ports: str = "10000-29999"
+    """source ports that hide clients from outside; not of ip_local_port_range, which the node's own sockets use"""
     http_budget: Count = 500
     """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
@@ -88,9 +99,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The node's name with the cluster's before it, as flows carry it."""
         return self.node if self.cluster_name in ("", "default") else f"{self.cluster_name}/{self.node}"
 
+    @property
+    def node_port_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """`nodeport_addresses`, read; raises SettingsError."""
+        try:
+            return tuple(ip_network(text, strict=False) for text in self.nodeport_addresses)
+        except ValueError as error:
+            raise SettingsError(f"settings, nodeport_addresses: {error}", "write CIDRs, as 192.0.2.0/24") from error
+
+    def _port_range(self) -> tuple[int, int]:
+        first, _, last = self.snat_ports.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+            raise SettingsError(f"settings, snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
+        return int(first), int(last)
+
     def options(self) -> Options:
-        """The sizes that are fixed when programs are loaded."""
+        """The sizes that are fixed when programs are loaded; raises SettingsError."""
+        first, last = self._port_range()
         return Options(
+            translations_max=self.translations,
+            source_ranges_max=self.source_ranges,
+            snat_port_first=first,
+            snat_port_last=last,
             services_max=self.services,
             backends_max=self.backends,
             addresses_max=self.addresses,

@@ -17,13 +17,13 @@ from pathlib import Path
 from ebpf import libbpf
 from ebpf.errors import AttachError, KernelError
 from ebpf.libbpf import LinkInfo
-from ebpf.programs import Hook
+from ebpf.programs import WORKLOAD_HOOKS, Hook
 
 HANDLE = 0x7265
 """handle of our TC filters ("re")"""
 PRIORITY = 49
 """priority of our TC filters: before most others', and they still run (TC_ACT_UNSPEC)"""
-_ATTACH_POINT = {Hook.TC_INGRESS: 1, Hook.TC_EGRESS: 2}
+_ATTACH_POINT = {Hook.TC_INGRESS: 1, Hook.TC_EGRESS: 2, Hook.UPLINK_INGRESS: 1, Hook.UPLINK_EGRESS: 2}
 _REPLACE = 1  # BPF_TC_F_REPLACE
 _NOT_THERE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 
@@ -81,7 +81,7 @@ def detach_tc(ifindex: int) -> None:
     """
     from pyroute2 import IPRoute
 
-    for hook in _ATTACH_POINT:
+    for hook in WORKLOAD_HOOKS:
         place, options = _TcHook(ct.sizeof(_TcHook), ifindex, _ATTACH_POINT[hook], 0), _options()
         try:
             what = f"cannot detach from device {ifindex}"

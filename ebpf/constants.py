@@ -23,13 +23,39 @@ class DropReason(IntEnum):
 
     NONE = 0
     WRITE_FAILED = 141
+    TABLE_FULL = 155
     SERVICE_BACKEND_NOT_FOUND = 158
+    NO_PORT = 167
+    NO_ROUTE = 169
+    FRAGMENT_UNKNOWN = 175
+    SOURCE_RANGE = 177
+    TTL = 196
 
 
 class Reserved(IntEnum):
     """Numbers in `addresses` that mean no workload."""
 
     HOST = 1
+
+
+class AddressFlag(IntFlag):
+    """Bits of address.flags."""
+
+    NO_NODE_PORTS = 1
+
+
+class Scope(IntEnum):
+    """Whom an entry of `services` is for."""
+
+    CLUSTER = 0
+    OUTSIDE = 1
+
+
+class TranslationMark(IntFlag):
+    """Bits of translation.marks."""
+
+    REPLY = 1
+    ROUTE = 2
 
 
 class EventKind(IntEnum):
@@ -47,6 +73,7 @@ class Point(IntEnum):
 
     TO_ENDPOINT = 0
     TO_STACK = 3
+    FROM_NETWORK = 10
 
 
 class Direction(IntEnum):
@@ -96,7 +123,18 @@ class Counter(IntEnum):
     TRANSLATED = 17
     TRANSLATE_FAILED = 18
     PAYLOAD_SKIPPED = 19
-    MAX = 20
+    OUTSIDE_OPENED = 20
+    OUTSIDE_TRANSLATED = 21
+    OUTSIDE_FULL = 22
+    OUTSIDE_NO_PORT = 23
+    OUTSIDE_NO_ROUTE = 24
+    OUTSIDE_TTL = 25
+    SOURCE_RANGE = 26
+    REJECTED = 27
+    TOO_BIG = 28
+    ICMP_TRANSLATED = 29
+    FRAGMENT_DROPPED = 30
+    MAX = 31
 
 
 class FrontendFlag(IntFlag):
@@ -109,3 +147,5 @@ class FrontendFlag(IntFlag):
     HOST_PORT = 16
     DROP = 32
     ADDRESS = 64
+    RANGES = 128
+    OUTSIDE = 256

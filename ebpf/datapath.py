@@ -13,7 +13,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -24,13 +24,13 @@ from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
 from ebpf.maps import HashMap, PerCpuArray
 from ebpf.namespaces import netns_cookie
-from ebpf.programs import PROGRAMS, Hook, Program
+from ebpf.programs import PROGRAMS, UPLINK_HOOKS, WORKLOAD_HOOKS, Hook, Program
 from ebpf.ringbuf import RingBuffer
 from ebpf.source import Options
 
 log = logging.getLogger(__name__)
 
-_KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY)
+_KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY, libbpf.MapType.LPM_TRIE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,11 @@ class Datapath:
             for program in PROGRAMS
             if program.name not in self.build.missing
         }
+        self._netns = netns_cookie()
         self._tell_node()
         self._cgroup: Path | None = None
         self.devices: dict[int, str] = {}
+        self.uplinks: dict[int, str] = {}
 
     @property
     def flow_dtype(self) -> np.dtype[np.void]:
@@ -98,21 +100,25 @@ class Datapath:
 
     def attach_device(self, ifindex: int, name: str) -> None:
         """Attach the packet programs to a workload's device; raises AttachError."""
-        for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS):
-            for program in self._loaded(hook):
-                attach.attach_tc(ifindex, hook, self._programs[program.name])
+        self._attach(ifindex, WORKLOAD_HOOKS)
         self.devices[ifindex] = name
 
+    def attach_uplink(self, ifindex: int, name: str) -> None:
+        """Attach the packet programs to a device that leads to the world outside; raises AttachError."""
+        self._attach(ifindex, UPLINK_HOOKS)
+        self.uplinks[ifindex] = name
+
     def detach_device(self, ifindex: int) -> None:
-        """Take the packet programs off a device; one that is gone is fine."""
+        """Take the packet programs off a device of either kind; one that is gone is fine."""
         self.devices.pop(ifindex, None)
+        self.uplinks.pop(ifindex, None)
         attach.detach_tc(ifindex)
 
     def is_attached(self, ifindex: int) -> bool:
         """Do this build's own programs hang on the device?"""
         return all(
             attach.program_at(ifindex, hook) == libbpf.program_id(self._programs[program.name])
-            for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)
+            for hook in (UPLINK_HOOKS if ifindex in self.uplinks else WORKLOAD_HOOKS)
             for program in self._loaded(hook)
         )
 
@@ -126,9 +132,9 @@ class Datapath:
         """Everything that is attached through this object."""
         found = [Attachment(p.name, p.hook, str(self._cgroup)) for p in self._loaded(Hook.CGROUP) if self._cgroup]
         found += [Attachment(p.name, p.hook, p.name) for p in self._loaded(Hook.RAW_TRACEPOINT) if self._cgroup]
-        for name in self.devices.values():
-            for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS):
-                found += [Attachment(p.name, hook, name) for p in self._loaded(hook)]
+        for devices, hooks in ((self.devices, WORKLOAD_HOOKS), (self.uplinks, UPLINK_HOOKS)):
+            for hook in hooks:
+                found += [Attachment(p.name, hook, name) for name in devices.values() for p in self._loaded(hook)]
         return found
 
     def close(self) -> None:
@@ -141,12 +147,29 @@ class Datapath:
             os.close(fd)
         self._lock.close()
 
-    def _tell_node(self) -> None:
+    def tell_node(self, address4: bytes, address6: bytes) -> None:
+        """Tell the programs the node's main addresses (16 bytes each, zeros where it has none); raises KernelError."""
+        self._tell_node(address4=np.frombuffer(address4, np.uint32), address6=np.frombuffer(address6, np.uint32))
+
+    def has_filter(self, ifindex: int) -> bool:
+        """Does a program of any build of ours hang on the device? Raises AttachError."""
+        return any(attach.program_at(ifindex, hook) is not None for hook in WORKLOAD_HOOKS)
+
+    def _tell_node(self, **fields: np.ndarray[Any, Any]) -> None:
         """The programs tell the node's own processes by the namespace in which the agent runs."""
         table = self.maps["node"]
-        key, value = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
-        value["netns"] = netns_cookie()
+        key = np.zeros(1, table.key_dtype)
+        value = table.lookup(key)
+        assert value is not None, "an array has all its entries"
+        value["netns"] = self._netns
+        for name, content in fields.items():
+            value[name] = content
         table.update(key, value)
+
+    def _attach(self, ifindex: int, hooks: tuple[Hook, ...]) -> None:
+        for hook in hooks:
+            for program in self._loaded(hook):
+                attach.attach_tc(ifindex, hook, self._programs[program.name])
 
     def _loaded(self, hook: Hook) -> list[Program]:
         return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
@@ -169,7 +192,7 @@ def _detach_all() -> list[str]:
     names = []
     for ifindex, name in socket.if_nameindex():
         try:
-            if any(attach.program_at(ifindex, hook) for hook in (Hook.TC_INGRESS, Hook.TC_EGRESS)):
+            if any(attach.program_at(ifindex, hook) for hook in WORKLOAD_HOOKS):
                 attach.detach_tc(ifindex)
                 names.append(name)
         except KernelError as error:

@@ -48,6 +48,7 @@ class MapType(IntEnum):
     ARRAY = 2
     PERCPU_ARRAY = 6
     LRU_HASH = 9
+    LPM_TRIE = 11
     SK_STORAGE = 24
     RINGBUF = 27
 

@@ -13,6 +13,8 @@ class Hook(StrEnum):
 
     TC_INGRESS = "tc ingress"
     TC_EGRESS = "tc egress"
+    UPLINK_INGRESS = "uplink tc ingress"
+    UPLINK_EGRESS = "uplink tc egress"
     CGROUP = "cgroup"
     RAW_TRACEPOINT = "raw tracepoint"
 
@@ -29,6 +31,11 @@ class Program:
     """what does not work without it; empty: the agent refuses to start without it"""
 
 
+WORKLOAD_HOOKS = (Hook.TC_INGRESS, Hook.TC_EGRESS)
+UPLINK_HOOKS = (Hook.UPLINK_INGRESS, Hook.UPLINK_EGRESS)
+_OUTSIDE = "Services are not reached from outside"
+
+
 def _socket(name: str, attach_type: AttachType, optional: str = "") -> Program:
     return Program(name, ProgramType.CGROUP_SOCK_ADDR, Hook.CGROUP, attach_type, optional)
 
@@ -36,6 +43,8 @@ def _socket(name: str, attach_type: AttachType, optional: str = "") -> Program:
 PROGRAMS: tuple[Program, ...] = (
     Program("from_endpoint", ProgramType.SCHED_CLS, Hook.TC_INGRESS),
     Program("to_endpoint", ProgramType.SCHED_CLS, Hook.TC_EGRESS),
+    Program("from_network", ProgramType.SCHED_CLS, Hook.UPLINK_INGRESS, None, _OUTSIDE),
+    Program("to_network", ProgramType.SCHED_CLS, Hook.UPLINK_EGRESS, None, _OUTSIDE),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bpf_programs import ROOT
 
-SOURCES = ("endpoint.c", "socket.c", "trace.c")
+SOURCES = ("endpoint.c", "socket.c", "trace.c", "uplink.c")
 """One file per hook; they become one object, so maps are shared by name."""
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
@@ -44,6 +44,14 @@ class Options:
     """connections whose process is known (entries, the oldest give way)"""
     reverses_max: int = 65536
     """unconnected UDP sockets with a translated peer (entries, the oldest give way)"""
+    translations_max: int = 131072
+    """directions of connections from outside, two for each (entries; a new connection that finds no room is refused)"""
+    source_ranges_max: int = 16384
+    """prefixes of loadBalancerSourceRanges (entries)"""
+    snat_port_first: int = 10000
+    """first of the ports that hide clients from outside; below all that the kernel and node ports use by default"""
+    snat_port_last: int = 29999
+    """the last of them"""
     flow_ring_pages: int = 1024
     """flow ring buffer (pages, a power of two); 4 MiB hold a tenth of a second at 200,000 records a second"""
     payload_ring_pages: int = 512

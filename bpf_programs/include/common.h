@@ -3,7 +3,10 @@
 #ifndef REMORA_COMMON_H
 #define REMORA_COMMON_H
 
-#define BPF_LICENSE Dual BSD / GPL
+/* The kernel compares letter by letter, so no blanks round the stroke. */
+/* clang-format off */
+#define BPF_LICENSE Dual BSD/GPL
+/* clang-format on */
 
 #include <linux/types.h>
 #include <linux/bpf.h>
@@ -28,6 +31,9 @@
 #define offsetof(type, member) __builtin_offsetof(type, member)
 #endif
 
+/* Keeps the compiler from knowing more of a value than the verifier does. */
+#define barrier(value) asm volatile("" : "+r"(value))
+
 /* Sizes come from the settings (ebpf.source.Options); these are for reading the code alone. */
 #ifndef PIN_DIR
 #define PIN_DIR "/sys/fs/bpf/remora/maps"
@@ -39,6 +45,10 @@
 #define CONNECTIONS_MAX 65536
 #define OWNERS_MAX 65536
 #define REVERSES_MAX 65536
+#define TRANSLATIONS_MAX 131072
+#define SOURCE_RANGES_MAX 16384
+#define SNAT_PORT_FIRST 10000
+#define SNAT_PORT_LAST 29999
 #define FLOW_RING_PAGES 2048
 #define PAYLOAD_RING_PAGES 1024
 #define REPORT_INTERVAL_NS 5000000000ULL
@@ -48,6 +58,9 @@
 #ifndef PAGE_SIZE
 #define PAGE_SIZE 4096 /* the loader names the machine's own */
 #endif
+
+#define AF_INET_ 2
+#define AF_INET6_ 10
 
 #define NS_PER_SECOND 1000000000ULL
 

@@ -8,10 +8,8 @@
 #ifndef REMORA_DETOUR_H
 #define REMORA_DETOUR_H
 
-#include "include/rewrite.h"
+#include "include/reject.h"
 #include "include/service.h"
-
-#define CLIENT_DEVICE (1ULL << 63) /* affinity: clients known by their device, apart from netns cookies */
 
 enum detour_result {
 	DETOUR_NONE = 0,    /* not a way to a Service, or not one that is translated here */
@@ -19,6 +17,7 @@ enum detour_result {
 	DETOUR_DROPPED = 2, /* nothing serves there */
 	DETOUR_FAILED = 3,  /* the packet could not be rewritten */
 	DETOUR_REFUSED = 4, /* nothing serves there, and the sender is to know */
+	DETOUR_CLOSED = 5,  /* loadBalancerSourceRanges does not name the workload */
 };
 
 /*
@@ -41,11 +40,15 @@ static inline int detour_return(struct conn_key *key, struct packet *p, struct d
 /* A backend for the first packet of a connection; nothing is remembered when there is none. */
 static inline int detour_draw(struct conn_key *key, struct packet *p, u32 ifindex, struct detour *made)
 {
-	struct choice choice = {.client = CLIENT_DEVICE | ifindex, .draw = bpf_get_prandom_u32()};
+	struct choice choice = {.client = CLIENT_DEVICE | ifindex, .source = p->src, .draw = bpf_get_prandom_u32()};
 	int found = service_lookup(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
 
 	if (found == LOOKUP_NONE || found == LOOKUP_BROKEN)
 		return DETOUR_NONE;
+	if (found == LOOKUP_CLOSED) {
+		count(COUNTER_SOURCE_RANGE, 1);
+		return DETOUR_CLOSED;
+	}
 	if (found != LOOKUP_FOUND) {
 		count(found == LOOKUP_DROPPED ? COUNTER_SERVICE_DROPPED : COUNTER_SERVICE_REFUSED, 1);
 		return found == LOOKUP_DROPPED ? DETOUR_DROPPED : DETOUR_REFUSED;
@@ -117,14 +120,6 @@ static inline int detour_take(struct __sk_buff *skb, struct packet *p, struct de
 static inline int detour_turn(struct __sk_buff *skb)
 {
 	return rewrite_turn(skb) < 0 ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
-}
-
-/* Tell the workload that nothing serves there: TCP gets a reset, the rest gets nothing. */
-static inline int detour_refuse(struct __sk_buff *skb, struct packet *p)
-{
-	if (p->proto != IPPROTO_TCP_ || rewrite_reset(skb, p) < 0)
-		return TC_ACT_SHOT;
-	return bpf_redirect(skb->ifindex, 0);
 }
 
 /* Give a packet that comes back the frontend's address. */

@@ -18,12 +18,36 @@ enum verdict {
 enum drop_reason {
 	DROP_NONE = 0,
 	DROP_WRITE_FAILED = 141, /* the packet could not be rewritten */
+	DROP_TABLE_FULL = 155,   /* no room for the connection */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
+	DROP_NO_PORT = 167,          /* no free port to hide the client behind */
+	DROP_NO_ROUTE = 169,         /* the node has no route to the backend or the client */
+	DROP_FRAGMENT_UNKNOWN = 175, /* a later fragment to a Service, whose first was not seen */
+	DROP_SOURCE_RANGE = 177,     /* loadBalancerSourceRanges does not name the client */
+	DROP_TTL = 196,              /* the packet's hops are used up */
 };
 
 /* Numbers in `addresses` that mean no workload. */
 enum reserved {
 	RESERVED_HOST = 1, /* an address of the node itself */
+};
+
+/* Bits of address.flags. */
+enum address_flag {
+	ADDRESS_NO_NODE_PORTS = 1, /* an address of the node on which node ports do not answer */
+};
+
+/* Whom an entry of `services` is for. */
+enum scope {
+	SCOPE_CLUSTER = 0, /* everybody, where there is no other entry */
+	SCOPE_OUTSIDE = 1, /* clients outside, who keep their address: externalTrafficPolicy Local */
+};
+
+/* Bits of translation.marks. */
+enum translation_mark {
+	TRANSLATION_REPLY = 1, /* packets to the client */
+	TRANSLATION_ROUTE =
+		2, /* sent on from here: the node's stack takes nothing that has its own address as source */
 };
 
 /* Why a record was written. */
@@ -39,6 +63,7 @@ enum event_kind {
 enum point {
 	POINT_TO_ENDPOINT = 0,
 	POINT_TO_STACK = 3,
+	POINT_FROM_NETWORK = 10,
 };
 
 /* Direction of a connection as seen from the local workload (flow.TrafficDirection). */
@@ -84,7 +109,18 @@ enum counter {
 	COUNTER_TRANSLATED = 17,         /* packets translated at a device: no socket hook saw the connection open */
 	COUNTER_TRANSLATE_FAILED = 18,   /* packets that could not be rewritten, dropped */
 	COUNTER_PAYLOAD_SKIPPED = 19,    /* HTTP requests over the budget: their heads were not copied */
-	COUNTER_MAX = 20,
+	COUNTER_OUTSIDE_OPENED = 20,     /* connections from outside that were sent to a backend */
+	COUNTER_OUTSIDE_TRANSLATED = 21, /* packets of such connections, both ways */
+	COUNTER_OUTSIDE_FULL = 22,       /* dropped: no room for the connection */
+	COUNTER_OUTSIDE_NO_PORT = 23,    /* dropped: no free port to hide the client behind */
+	COUNTER_OUTSIDE_NO_ROUTE = 24,   /* dropped: no route on or back, or no address of that family */
+	COUNTER_OUTSIDE_TTL = 25,        /* dropped: hops used up */
+	COUNTER_SOURCE_RANGE = 26,       /* dropped: loadBalancerSourceRanges does not name the client */
+	COUNTER_REJECTED = 27,           /* answered with a reset or ICMP: nothing serves there */
+	COUNTER_TOO_BIG = 28,            /* answered with ICMP: larger than the way on takes */
+	COUNTER_ICMP_TRANSLATED = 29,    /* ICMP errors about translated packets, handed on with the right addresses */
+	COUNTER_FRAGMENT_DROPPED = 30,   /* later fragments to a Service whose first was not seen, dropped */
+	COUNTER_MAX = 31,
 };
 
 /* Bits of frontend.flags. */
@@ -94,8 +130,10 @@ enum frontend_flag {
 	FRONTEND_LOAD_BALANCER = 4,
 	FRONTEND_NODE_PORT = 8,
 	FRONTEND_HOST_PORT = 16,
-	FRONTEND_DROP = 32,    /* endpoints exist, the traffic policy admits none of them: drop, do not refuse */
-	FRONTEND_ADDRESS = 64, /* the entry stands for an address: its other ports are refused */
+	FRONTEND_DROP = 32,     /* endpoints exist, the traffic policy admits none of them: drop, do not refuse */
+	FRONTEND_ADDRESS = 64,  /* the entry stands for an address: its other ports are refused */
+	FRONTEND_RANGES = 128,  /* `source_ranges` says who may come */
+	FRONTEND_OUTSIDE = 256, /* clients outside have an entry of their own */
 };
 
 #endif

@@ -21,6 +21,9 @@
 #define TCP_FLAGS 12
 #define TCP_CHECK 16
 #define UDP_CHECK 6
+#define ICMP_CHECK 2
+#define IPV4_TTL 8
+#define IPV6_HOPS 7
 #define PORT_SRC 0
 #define PORT_DST 2
 
@@ -40,6 +43,8 @@ static inline u32 checksum_offset(struct packet *p, u64 *flags)
 		*flags = BPF_F_MARK_MANGLED_0;
 		return p->l4 + UDP_CHECK;
 	}
+	if (p->proto == IPPROTO_ICMPV6_)
+		return p->l4 + ICMP_CHECK;
 	return 0;
 }
 
@@ -125,18 +130,23 @@ static inline int rewrite_reset(struct __sk_buff *skb, struct packet *p)
 	return p->family == 4 ? rewrite_swap(skb, p->l3 + IPV4_SRC, 4) : rewrite_swap(skb, p->l3 + IPV6_SRC, 16);
 }
 
-/* Put an address and a port (host order) into one side of a packet; < 0: it could not be written. */
-static inline int rewrite_packet(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+/* Put an address into one side of a packet; < 0: it could not be written. */
+static inline int rewrite_address(struct __sk_buff *skb, struct packet *p, u32 *address, int side)
 {
 	u32 from[4];
-	u16 from_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
-	int result;
 
 	__builtin_memcpy(from, side == REWRITE_SOURCE ? p->src : p->dst, sizeof(from));
 	if (p->family == 4)
-		result = rewrite_ipv4(skb, p, from[3], address[3], side);
-	else
-		result = rewrite_ipv6(skb, p, from, address, side);
+		return rewrite_ipv4(skb, p, from[3], address[3], side);
+	return rewrite_ipv6(skb, p, from, address, side);
+}
+
+/* Put an address and a port (host order) into one side of a packet; < 0: it could not be written. */
+static inline int rewrite_packet(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+{
+	u16 from_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
+	int result = rewrite_address(skb, p, address, side);
+
 	return result < 0 ? result : rewrite_port(skb, p, from_port, port, side);
 }
 

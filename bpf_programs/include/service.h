@@ -18,14 +18,22 @@ enum lookup {
 	LOOKUP_REFUSED = 2, /* nothing serves there: no endpoint at all, or a port that the Service does not have */
 	LOOKUP_DROPPED = 3, /* endpoints exist, and the traffic policy admits none of them */
 	LOOKUP_BROKEN = 4,  /* a backend entry is missing: pass untranslated */
+	LOOKUP_CLOSED = 5,  /* loadBalancerSourceRanges does not name the client */
 };
+
+/* Bits that tell clients of other kinds from netns cookies. */
+#define CLIENT_DEVICE (1ULL << 63)
+#define CLIENT_ADDRESS (1ULL << 62)
 
 /* Who asks, and what was found for a destination. */
 struct choice {
-	u64 client; /* netns cookie */
-	u32 draw;   /* any number; equal numbers give equal backends while the Service stays as it is */
+	u64 client;        /* netns cookie, or CLIENT_… with a number */
+	const u32 *source; /* address of the client; 0: not known yet, the socket has none */
+	u32 draw;          /* any number; equal numbers give equal backends while the Service stays as it is */
 	u32 service;
 	u32 slot;
+	u32 flags; /* enum frontend_flag */
+	u8 scope;  /* asked for: from where the client comes; answered: whose entry decided */
 	struct backend *backend;
 };
 
@@ -48,8 +56,11 @@ static inline bool is_unspecified(const u32 *address)
 	return !address[0] && !address[1] && (!address[2] || is_mapped(address)) && !address[3];
 }
 
-/* Does the address stand for the node? Loopback does, for those who share the node's own namespace. */
-static inline bool is_node(const u32 *address, u64 client)
+/*
+ * Which kinds of frontends does an address of the node serve; 0: it is none of the
+ * node's. Loopback is, for those who share the node's own namespace.
+ */
+static inline u32 node_serves(const u32 *address, u64 client)
 {
 	u32 zero = 0;
 	struct address *known;
@@ -57,34 +68,86 @@ static inline bool is_node(const u32 *address, u64 client)
 
 	if (is_loopback(address) || is_unspecified(address)) {
 		own = node.lookup(&zero);
-		return own && own->netns && own->netns == client;
+		return own && own->netns && own->netns == client ? FRONTEND_NODE_PORT | FRONTEND_HOST_PORT : 0;
 	}
 	known = addresses.lookup((struct address_key *)address);
-	return known && known->workload == RESERVED_HOST;
+	if (!known || known->workload != RESERVED_HOST)
+		return 0;
+	return known->flags & ADDRESS_NO_NODE_PORTS ? FRONTEND_HOST_PORT : FRONTEND_NODE_PORT | FRONTEND_HOST_PORT;
 }
 
-/* The entry that decides for a destination, the most specific first. */
+/*
+ * The entry that decides for a destination, the most specific first; `key` is then
+ * the one that it was found under. Clients outside are asked about by `frontend_for`.
+ */
+static inline struct frontend *frontend_find(struct frontend_key *key, const u32 *address, u64 client)
+{
+	/* the entry of the unspecified address stands for the node's own, not for itself */
+	struct frontend *found = is_unspecified(address) ? 0 : services.lookup(key);
+	u32 served;
+
+	if (found)
+		return found;
+	served = node_serves(address, client);
+	if (served) {
+		/* the unspecified address of the family */
+		key->addr[0] = 0;
+		key->addr[1] = 0;
+		key->addr[2] = is_mapped(address) ? bpf_htonl(0xffff) : 0;
+		key->addr[3] = 0;
+		found = services.lookup(key);
+		return found && found->flags & served ? found : 0;
+	}
+	key->port = 0;
+	key->proto = 0;
+	return services.lookup(key);
+}
+
 static inline struct frontend *frontend_lookup(const u32 *address, u16 port, u8 proto, u64 client)
 {
 	struct frontend_key key = {.port = port, .proto = proto};
-	struct frontend *found;
 
 	copy_address(key.addr, address);
-	/* the entry of the unspecified address stands for the node's own, not for itself */
-	found = is_unspecified(address) ? 0 : services.lookup(&key);
-	if (found)
+	return frontend_find(&key, address, client);
+}
+
+/* The same, as the world outside is answered. */
+static inline struct frontend *frontend_outside(const u32 *address, u16 port, u8 proto, struct choice *choice)
+{
+	struct frontend_key key = {.port = port, .proto = proto};
+	struct frontend *found, *own;
+
+	copy_address(key.addr, address);
+	choice->scope = SCOPE_CLUSTER;
+	found = frontend_find(&key, address, choice->client);
+	if (!found || !(found->flags & FRONTEND_OUTSIDE))
 		return found;
-	if (is_node(address, client)) {
-		/* the unspecified address of the family */
-		key.addr[0] = 0;
-		key.addr[1] = 0;
-		key.addr[2] = is_mapped(address) ? bpf_htonl(0xffff) : 0;
-		key.addr[3] = 0;
-		return services.lookup(&key);
+	key.scope = SCOPE_OUTSIDE;
+	own = services.lookup(&key);
+	if (!own)
+		return found;
+	choice->scope = SCOPE_OUTSIDE;
+	return own;
+}
+
+/*
+ * May the client come? A socket has no address yet. The node's own address stands
+ * for a process of the node; a workload's packet is asked about at its device.
+ */
+static inline bool in_ranges(struct frontend *frontend, const u32 *address, struct choice *choice)
+{
+	struct range_key key = {.prefix = 160, .service = frontend->service};
+	u32 zero = 0;
+	struct node *own = node.lookup(&zero);
+
+	if (choice->source) {
+		copy_address(key.addr, choice->source);
+	} else {
+		if (!own || own->netns != choice->client)
+			return false;
+		copy_address(key.addr, is_mapped(address) ? own->address4 : own->address6);
 	}
-	key.port = 0;
-	key.proto = 0;
-	return services.lookup(&key);
+	return source_ranges.lookup(&key) != 0;
 }
 
 static inline struct backend *service_slot(u32 service, u32 slot)
@@ -149,13 +212,13 @@ static inline struct backend *service_sticky(struct frontend *frontend, struct c
 	return backend;
 }
 
-static inline int service_lookup(const u32 *address, u16 port, u8 proto, struct choice *choice)
+/* A backend of a frontend that was found. */
+static inline int service_draw(struct frontend *frontend, const u32 *address, struct choice *choice)
 {
-	struct frontend *frontend = frontend_lookup(address, port, proto, choice->client);
-
-	if (!frontend)
-		return LOOKUP_NONE;
 	choice->service = frontend->service;
+	choice->flags = frontend->flags;
+	if (frontend->flags & FRONTEND_RANGES && !in_ranges(frontend, address, choice))
+		return LOOKUP_CLOSED;
 	if (!frontend->backends)
 		return frontend->flags & FRONTEND_DROP ? LOOKUP_DROPPED : LOOKUP_REFUSED;
 	choice->slot = choice->draw % frontend->backends;
@@ -164,6 +227,13 @@ static inline int service_lookup(const u32 *address, u16 port, u8 proto, struct 
 	else
 		choice->backend = service_slot(frontend->service, choice->slot);
 	return choice->backend ? LOOKUP_FOUND : LOOKUP_BROKEN;
+}
+
+static inline int service_lookup(const u32 *address, u16 port, u8 proto, struct choice *choice)
+{
+	struct frontend *frontend = frontend_lookup(address, port, proto, choice->client);
+
+	return frontend ? service_draw(frontend, address, choice) : LOOKUP_NONE;
 }
 
 #endif

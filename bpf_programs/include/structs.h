@@ -148,19 +148,20 @@ struct address {
 	u32 workload; /* the agent's number for it, never 0, not reused within an agent's life */
 	u32 identity; /* security identity */
 	u32 ifindex;  /* device of a workload of this node, 0: elsewhere */
-	u32 pad;
+	u32 flags;    /* enum address_flag */
 };
 
 /*
  * An address and port under which a Service is reached. The unspecified address
  * of a family stands for all of the node's own (NodePort, hostPort); port and
- * protocol 0 stand for all that no other entry of the address names.
+ * protocol 0 stand for all that no other entry of the address names. A frontend
+ * that answers the world otherwise than the cluster has an entry for each.
  */
 struct frontend_key {
 	u32 addr[4];
 	u16 port; /* network order */
 	u8 proto;
-	u8 pad;
+	u8 scope; /* enum scope */
 };
 
 struct frontend {
@@ -190,9 +191,9 @@ struct detour {
 	u16 pad;
 };
 
-/* A client, known by its network namespace, and the Service that it returns to. */
+/* A client, known by its network namespace, device or address, and the Service that it returns to. */
 struct affinity_key {
-	u64 client; /* netns cookie */
+	u64 client; /* netns cookie, or one of CLIENT_… with a number */
 	u32 service;
 	u32 pad;
 };
@@ -210,7 +211,49 @@ struct packet_client {
 
 /* What the programs must know of the node. */
 struct node {
-	u64 netns; /* cookie of the node's own network namespace */
+	u64 netns;       /* cookie of the node's own network namespace */
+	u32 address4[4]; /* its main address of each family, all zero: none */
+	u32 address6[4];
+};
+
+/* The node's own addresses on an uplink; all zero: none of this family. */
+struct uplink {
+	u32 address4[4];
+	u32 address6[4];
+};
+
+/* From where a Service's load balancer addresses may be reached. */
+struct range_key {
+	u32 prefix; /* bits that count, 32 of `service` included */
+	u32 service;
+	u32 addr[4];
+};
+
+/* A connection from outside, as one direction of it is seen at a device. */
+struct translation_key {
+	u32 src[4];
+	u32 dst[4];
+	u16 src_port;
+	u16 dst_port;
+	u8 proto;
+	u8 pad[3];
+};
+
+/* What is written into the packets of one direction; the other direction's entry is this one turned round. */
+struct translation {
+	u64 packets; /* wire packets of this direction */
+	u64 bytes;   /* IP bytes, headers included */
+	u64 started; /* ns, CLOCK_MONOTONIC */
+	u64 last;    /* ns, CLOCK_MONOTONIC, coarse */
+	u32 src[4];
+	u32 dst[4];
+	u16 src_port;
+	u16 dst_port;
+	u32 service;
+	u32 ifindex; /* the uplink that the client is behind */
+	u8 marks;    /* enum translation_mark */
+	u8 flags;    /* TCP flags seen in this direction */
+	u8 pad[2];
 };
 
 /* What is known of a socket, kept in the socket itself: who opened it, what it asked for and got. */

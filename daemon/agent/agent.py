@@ -48,7 +48,7 @@ class Agent:
         self.clock = Clock()
         self.programmer = Programmer(settings, self.directory, datapath)
         self.source: Source = open_source(settings)
-        self.discovery = Discovery(self._devices_found)
+        self.discovery = Discovery(self._devices_found, uplinks=settings.uplinks)
         self.devices = Devices()
         self.proxy = Proxy(self.programmer.table.node)
         self._snapshot: Snapshot | None = None

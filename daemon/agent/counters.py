@@ -34,6 +34,19 @@ MEANINGS = {
     Counter.TRANSLATE_FAILED: Meaning("packets dropped: they could not be rewritten", fault=True),
     Counter.SERVICE_NO_BACKEND: Meaning("connects passed untranslated: backend entry missing", fault=True),
     Counter.SERVICE_STATE_FULL: Meaning("connects passed untranslated: no room for the way back", fault=True),
+    Counter.OUTSIDE_OPENED: Meaning("connections from outside that were sent to a backend"),
+    Counter.OUTSIDE_TRANSLATED: Meaning("packets of connections from outside, both ways"),
+    Counter.OUTSIDE_FULL: Meaning("connections from outside dropped: no room (setting translations)", fault=True),
+    Counter.OUTSIDE_NO_PORT: Meaning("connections from outside dropped: no free port (setting snat_ports)", fault=True),
+    Counter.OUTSIDE_NO_ROUTE: Meaning(
+        "packets from outside dropped: no route, or no address of the family", fault=True
+    ),
+    Counter.OUTSIDE_TTL: Meaning("packets from outside dropped: their hops were used up"),
+    Counter.SOURCE_RANGE: Meaning("packets dropped: loadBalancerSourceRanges does not name the client"),
+    Counter.REJECTED: Meaning("packets answered with a reset or ICMP: nothing serves there"),
+    Counter.TOO_BIG: Meaning("packets from outside answered with ICMP: larger than the way on takes"),
+    Counter.ICMP_TRANSLATED: Meaning("ICMP errors about translated packets, handed on"),
+    Counter.FRAGMENT_DROPPED: Meaning("fragments to a Service dropped: their first was not seen"),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

@@ -19,10 +19,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from daemon.agent.uplinks import Uplinks
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services.ranges import write_ranges
+from daemon.services.translations import cut_stale
 from daemon.services.udp import Target, close_stale, gone_backends
 from daemon.settings import Settings
 from ebpf.datapath import Datapath
@@ -51,10 +54,14 @@ class Programmer:
         """seconds that the last reconciliation took"""
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
+        self._uplinks = Uplinks(datapath)
         self._gone: set[Target] = set()
         self._gone_before: set[Target] = set()
         self.sockets_closed = 0
         """connected UDP sockets that were closed because their backend was gone"""
+        self._cut = False  # flows that an earlier agent left behind were looked at
+        self.translations_cut = 0
+        """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
 
@@ -96,7 +103,7 @@ class Programmer:
     def _open(self) -> None:
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
-        self._registry = WorkloadRegistry(self._directory, maps["addresses"])
+        self._registry = WorkloadRegistry(self._directory, maps["addresses"], self._settings.node_port_networks)
         rule = Rule(self._settings.packet_path_runtimes, self._settings.packet_path_labels)
         self.packet_path = PacketPath(rule, maps["packet_clients"])
 
@@ -109,6 +116,7 @@ class Programmer:
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
         self._guarded("packet path", lambda: self.packet_path.apply(self._registry.local, self._registry.pods))
         self._sync_devices(devices)
+        self._sync_uplinks(devices)
         self.last_sync = time.monotonic() - started
 
     def _sync_services(self, snapshot: Snapshot) -> None:
@@ -117,6 +125,7 @@ class Programmer:
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
         self.applied = self._services.applied
+        write_ranges(self.datapath.maps["source_ranges"], self.applied)
         self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)
@@ -134,6 +143,9 @@ class Programmer:
         """Close connected UDP sockets of backends that are gone; those that went before are looked for once more."""
         looked_for, self._gone = self._gone | self._gone_before, set()
         self._gone_before = looked_for - self._gone_before
+        if looked_for or not self._cut:
+            self._cut = True
+            self.translations_cut += cut_stale(self.datapath.maps["translations"], self.table)
         if looked_for:
             done = close_stale(looked_for, self.datapath.maps["reverses"])
             self.sockets_closed += done.closed
@@ -168,6 +180,17 @@ class Programmer:
         self._attached[device.ifindex] = device
         log.info("watching %s (%s)", device.name, device.netns_name or f"netns {device.netns_inode}")
 
+    def _sync_uplinks(self, devices: Devices) -> None:
+        self._guarded("uplinks", lambda: self._uplinks.tell(devices))
+        self._guarded("uplinks left", lambda: self._uplinks.leave(devices))
+        for uplink in self._uplinks.missing(devices):
+            self._guarded(f"uplink {uplink.name}", lambda uplink=uplink: self._uplinks.attach(uplink))  # type: ignore[misc]
+
+    def _restore_uplinks(self) -> None:
+        for uplink in self._uplinks.restore():
+            log.warning("somebody took our programs off %s; they are attached again", uplink.name)
+            self._uplinks.attach(uplink)
+
     def _enter(self) -> None:
         mount = cgroup2_mount()
         cgroup = Path(self._settings.cgroup) if self._settings.cgroup else mount
@@ -178,6 +201,7 @@ class Programmer:
     def _verify(self) -> None:
         for device in list(self._attached.values()):
             self._guarded(f"device {device.ifindex}", lambda device=device: self._restore(device))  # type: ignore[misc]
+        self._guarded("uplinks", self._restore_uplinks)
 
     def _restore(self, device: Device) -> None:
         try:

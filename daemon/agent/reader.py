@@ -45,7 +45,7 @@ class Reader(Thread):
         self._payload = datapath.payload_dtype
         self._flows = datapath.ring("flows")
         self._payloads = datapath.ring("payloads")
-        self._sweeper = Sweeper(datapath.maps["connections"], datapath.flow_dtype)
+        self._sweeper = Sweeper(datapath.maps["connections"], datapath.maps["translations"], datapath.flow_dtype)
         self._wake, self._woken = os.pipe()
         self._stopping = False
         self.failures = 0

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daemon.services import translations
 from ebpf.addresses import MAPPED
 from ebpf.constants import Direction, EventKind, Point, Verdict
 from ebpf.maps import HashMap
@@ -30,8 +31,9 @@ Columns = npt.NDArray[Any]
 class Sweeper:
     """Walks the map of connections; for one thread."""
 
-    def __init__(self, connections: HashMap, flow_dtype: np.dtype[Any]) -> None:
+    def __init__(self, connections: HashMap, outside: HashMap, flow_dtype: np.dtype[Any]) -> None:
         self._connections = connections
+        self._outside = outside
         self._flow = flow_dtype
 
     def sweep(self, now: int) -> Columns:
@@ -43,6 +45,8 @@ class Sweeper:
                 self._connections.delete(keys[over])
                 untold = over & unreported(values)
                 rows.append(final_records(keys[untold], values[untold], self._flow, now))
+        for keys, values, answers in translations.ended(self._outside, now):
+            rows.append(outside_records(keys, values, answers, self._flow, now))
         return np.concatenate(rows) if rows else np.empty(0, self._flow)
 
 
@@ -84,6 +88,21 @@ def final_records(keys: Columns, values: Columns, dtype: np.dtype[Any], now: int
     rows["family"] = np.where(_mapped(keys["local"]), 4, 6)
     rows["kind"], rows["verdict"] = EventKind.END, Verdict.FORWARDED
     rows["point"] = np.where(egress, Point.TO_STACK, Point.TO_ENDPOINT)
+    return rows
+
+
+def outside_records(keys: Columns, values: Columns, answers: Columns, dtype: np.dtype[Any], now: int) -> Columns:
+    """EVENT_END records of connections from outside, as their clients know them."""
+    rows = np.zeros(len(keys), dtype)
+    rows["time"], rows["started"] = now, values["started"]
+    for name in ("packets", "bytes"):
+        rows[f"forward_{name}"], rows[f"reverse_{name}"] = values[name], answers[name]
+    for name in ("src", "dst", "src_port", "dst_port", "proto"):
+        rows[name] = keys[name]
+    rows["service"], rows["ifindex"] = values["service"], values["ifindex"]
+    rows["family"] = np.where(_mapped(keys["src"]), 4, 6)
+    rows["kind"], rows["verdict"] = EventKind.END, Verdict.FORWARDED
+    rows["direction"], rows["point"] = Direction.INGRESS, Point.FROM_NETWORK
     return rows
 
 

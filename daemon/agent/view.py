@@ -40,6 +40,9 @@ PURPOSES = {
     "connections": "connection to its totals",
     "detours": "connection to a frontend to the backend its packets get",
     "fragments": "first fragment to ports",
+    "translations": "direction of a connection from outside to what its packets get",
+    "uplinks": "device to the node's addresses on it",
+    "source_ranges": "Service and prefix that may reach its load balancer addresses",
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",
     "reverses": "UDP socket and backend to frontend",
@@ -170,7 +173,7 @@ class View:
 
     def _map(self, name: str) -> pb.Map:
         spec = self._datapath.build.maps[name]
-        plain = spec.kind in (MapType.HASH, MapType.LRU_HASH)
+        plain = spec.kind in (MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE)
         fill = self._datapath.maps[name].fill if plain else None
         return pb.Map(
             name=name,

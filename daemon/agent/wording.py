@@ -15,7 +15,15 @@ KINDS = {
     FrontendFlag.NODE_PORT: "NodePort",
     FrontendFlag.HOST_PORT: "HostPort",
 }
-_OTHERS = {FrontendFlag.DROP: "dropped when empty", FrontendFlag.ADDRESS: "other ports refused"}
+_OTHERS = {
+    FrontendFlag.DROP: "dropped when empty",
+    FrontendFlag.ADDRESS: "other ports refused",
+    FrontendFlag.RANGES: "source ranges",
+    FrontendFlag.OUTSIDE: "otherwise outside",
+}
+
+FROM_OUTSIDE = " from outside"
+"""Follows what clients outside get where they are answered otherwise than the cluster."""
 
 
 def protocol(number: int) -> str:
@@ -39,7 +47,7 @@ def place_words(place: Frontend) -> str:
     if not place.port:
         return address
     host = f"[{address}]" if ":" in address else address
-    return f"{host}:{place.port}/{protocol(place.protocol)}"
+    return f"{host}:{place.port}/{protocol(place.protocol)}{FROM_OUTSIDE if place.scope else ''}"
 
 
 def record_words(record: bytes) -> str:

@@ -5,9 +5,9 @@ the result is told to the kernel and to everybody who asks for names (`registry`
 plain `ip netns`, because it asks only the kernel.
 """
 
-from daemon.endpoints.device import Device, Devices
+from daemon.endpoints.device import Device, Devices, Uplink
 from daemon.endpoints.discovery import Discovery, scan
 from daemon.endpoints.packet_path import PacketPath, Rule
 from daemon.endpoints.registry import Changes, WorkloadRegistry
 
-__all__ = ["Changes", "Device", "Devices", "Discovery", "PacketPath", "Rule", "WorkloadRegistry", "scan"]
+__all__ = ["Changes", "Device", "Devices", "Discovery", "PacketPath", "Rule", "Uplink", "WorkloadRegistry", "scan"]

@@ -24,9 +24,19 @@ class Device:
     mac: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Uplink:
+    """A device of the node that leads to the world outside, with the node's addresses on it (no link-local ones)."""
+
+    ifindex: int
+    name: str
+    addresses: tuple[IPAddress, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Devices:
     """All devices by ascending ifindex, and the addresses that the node itself has in the agent's namespace."""
 
     devices: tuple[Device, ...] = ()
     node_addresses: frozenset[IPAddress] = frozenset()
+    uplinks: tuple[Uplink, ...] = ()

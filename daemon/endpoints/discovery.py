@@ -14,10 +14,11 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
-from daemon.endpoints.device import Device, Devices
+from daemon.endpoints.device import Device, Devices, Uplink
 from daemon.endpoints.namespaces import NetworkNamespace, by_nsid
 from daemon.endpoints.netlink import Link, Netlink, open_events
 from daemon.model.workload import IPAddress
@@ -25,6 +26,7 @@ from daemon.model.workload import IPAddress
 DEBOUNCE = 0.05  # s from the first event to the scan, in which a burst of events gathers
 RESYNC = 30.0  # s; catches what sends no event, such as a name mounted for a namespace later
 KINDS = frozenset({"veth", "netkit"})
+OVERLAYS = frozenset({"vxlan", "geneve"})  # backends behind them answer by them
 
 _GONE = {errno.ENODEV, errno.ENOENT, errno.EINVAL}
 _UNKNOWN = NetworkNamespace("", 0)
@@ -33,14 +35,37 @@ _log = logging.getLogger(__name__)
 OnChange = Callable[[Devices], None]
 
 
-def scan() -> Devices:
-    """Read everything once, in the network namespace of the calling thread. Raises OSError."""
+def scan(uplinks: Sequence[str] = ()) -> Devices:
+    """Read everything once, in the network namespace of the calling thread. Raises OSError.
+
+    `uplinks` are names or patterns of devices that lead outside; without one those count that carry a default route,
+    and overlays.
+    """
     with Netlink() as netlink:
-        links = [link for link in netlink.links() if link.kind in KINDS and link.peer_nsid >= 0]
+        every = netlink.links()
+        outside = _uplinks(netlink, every, uplinks)
+        taken = {uplink.ifindex for uplink in outside}
+        links = [link for link in every if link.kind in KINDS and link.peer_nsid >= 0 and link.index not in taken]
         spaces = by_nsid(netlink, {link.peer_nsid for link in links})
         found = [_device(netlink, link, spaces.get(link.peer_nsid, _UNKNOWN)) for link in links]
         own = frozenset(address for address in netlink.addresses() if _tellable(address))
-    return Devices(tuple(sorted(device for device in found if device)), own)
+    return Devices(tuple(sorted(device for device in found if device)), own, tuple(sorted(outside)))
+
+
+def _uplinks(netlink: Netlink, links: Sequence[Link], patterns: Sequence[str]) -> list[Uplink]:
+    """The devices that lead outside. Those without Ethernet addresses cannot be read and are left out."""
+    routed = set() if patterns else netlink.default_routes()
+    chosen = [
+        link
+        for link in links
+        if link.mac
+        and (
+            any(fnmatchcase(link.name, pattern) for pattern in patterns)
+            if patterns
+            else link.index in routed or link.kind in OVERLAYS
+        )
+    ]
+    return [Uplink(link.index, link.name, tuple(filter(_tellable, netlink.addresses(link.index)))) for link in chosen]
 
 
 def _device(netlink: Netlink, link: Link, space: NetworkNamespace) -> Device | None:
@@ -63,8 +88,16 @@ def _tellable(address: IPAddress) -> bool:
 class Discovery:
     """Scans when something changed and tells `on_change`, on the event loop, when the result differs."""
 
-    def __init__(self, on_change: OnChange, *, debounce: float = DEBOUNCE, resync: float = RESYNC) -> None:
+    def __init__(
+        self,
+        on_change: OnChange,
+        *,
+        uplinks: Sequence[str] = (),
+        debounce: float = DEBOUNCE,
+        resync: float = RESYNC,
+    ) -> None:
         self.current = Devices()
+        self._uplinks = tuple(uplinks)
         self._on_change = on_change
         self._debounce = debounce
         self._resync = resync
@@ -85,7 +118,7 @@ class Discovery:
         while True:
             self._woken.clear()
             try:
-                found = await asyncio.to_thread(scan)
+                found = await asyncio.to_thread(scan, self._uplinks)
             except OSError as error:
                 _log.warning("devices could not be read: %s; trying again in %g s", error, self._debounce)
                 self._woken.set()

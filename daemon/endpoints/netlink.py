@@ -27,27 +27,43 @@ NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_LISTEN_ALL_NSID = 8
 NETLINK_GET_STRICT_CHK = 12
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID = 1, 5, 9, 28
+RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
 
 NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
 NLM_F_DUMP_INTR = 0x10
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_GETLINK, RTM_GETADDR, RTM_GETNSID = 18, 22, 90
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID, IFLA_TARGET_NETNSID = 1, 3, 5, 18, 37, 46
 IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS = 29, 8
 IFLA_INFO_KIND = 1
 IFA_ADDRESS, IFA_LOCAL, IFA_TARGET_NETNSID = 1, 2, 10
+RTA_OIF, RTA_MULTIPATH, RTN_UNICAST, RT_TABLE_MAIN = 4, 9, 1, 254
 NETNSA_NSID, NETNSA_FD = 1, 3
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _LINK = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_ROUTE = struct.Struct(
+    "=BBBBBBBBI"
+)  # family, lengths of destination and source, tos, table, protocol, scope, type, flags
+_NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, index
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _TYPE_MASK = 0x3FFF
 _RECEIVE = 1 << 18  # bytes; the kernel fills at most 32 KiB of it at once
 _DUMP_RETRIES = 5
 
 Attributes = dict[int, bytes]
+
+
+_GROUPS = (
+    RTNLGRP_LINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_ROUTE,
+    RTNLGRP_NSID,
+)
 
 
 class InterruptedDumpError(OSError):
@@ -101,6 +117,14 @@ class Netlink:
             found += [_address(reply) for reply in self._ask(RTM_GETADDR, NLM_F_DUMP, body)]
         return found
 
+    def default_routes(self) -> set[int]:
+        """Devices that carry a default route of the main table."""
+        found: set[int] = set()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            replies = self._ask(RTM_GETROUTE, NLM_F_DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+            found.update(index for reply in replies for index in _default_route(reply))
+        return found
+
     def nsid(self, fd: int) -> int:
         """The number that our namespace has for the one that `fd` is open on; -1 when it has none."""
         body = bytes(4) + _attribute(NETNSA_FD, struct.pack("=i", fd))
@@ -145,7 +169,7 @@ class Netlink:
 
 
 def open_events() -> socket.socket:
-    """A non-blocking socket that becomes readable when a link or address changes, in any namespace that ours numbers.
+    """A non-blocking socket that becomes readable when a link, address or route changes, here or in what we number.
 
     What can be read from it is only good for being thrown away: who is woken scans. ENOBUFS is a wake-up too.
     """
@@ -154,7 +178,7 @@ def open_events() -> socket.socket:
     )
     events.setsockopt(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1)
     events.bind((0, 0))
-    for group in (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID):
+    for group in _GROUPS:
         events.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
     return events
 
@@ -197,6 +221,21 @@ def _address(payload: bytes) -> IPAddress:
     attributes = _attributes(payload, _ADDRESS.size)
     raw = attributes.get(IFA_LOCAL) or attributes[IFA_ADDRESS]
     return IPv4Address(raw) if len(raw) == 4 else IPv6Address(raw)
+
+
+def _default_route(payload: bytes) -> Iterator[int]:
+    """The devices of a route, where it is a default one."""
+    _, length, _, _, table, _, _, kind, _ = _ROUTE.unpack_from(payload)
+    if length or table != RT_TABLE_MAIN or kind != RTN_UNICAST:
+        return
+    attributes = _attributes(payload, _ROUTE.size)
+    if RTA_OIF in attributes:
+        yield struct.unpack("=i", attributes[RTA_OIF])[0]
+    hops, offset = attributes.get(RTA_MULTIPATH, b""), 0
+    while offset + _NEXT_HOP.size <= len(hops):
+        size, _, _, index = _NEXT_HOP.unpack_from(hops, offset)
+        yield index
+        offset += max(_align(size), _NEXT_HOP.size)
 
 
 def _text(raw: bytes) -> str:

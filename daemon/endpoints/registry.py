@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,12 @@ from daemon.endpoints.parties import PartyBook
 from daemon.model.directory import FIRST_IDENTITY, FIRST_WORKLOAD, HOST, Directory, packed
 from daemon.model.objects import Pod
 from daemon.model.workload import Identity, IPAddress, Workload, WorkloadId
+from ebpf.constants import AddressFlag
 from ebpf.maps import Columns, HashMap
 
 HOST_KEY: Key = ("", "", 0)
 """under which the node itself is kept"""
+IPNetwork = IPv4Network | IPv6Network
 
 
 class Entry(NamedTuple):
@@ -33,6 +35,7 @@ class Entry(NamedTuple):
     workload: int
     identity: int
     ifindex: int
+    flags: int = 0
 
 
 class Held(NamedTuple):
@@ -55,9 +58,13 @@ class Changes:
 class WorkloadRegistry:
     """The only writer of the `addresses` map and of the directory's workloads. Not thread-safe."""
 
-    def __init__(self, directory: Directory, addresses: HashMap) -> None:
-        """Reads the map; raises KernelError when that fails."""
+    def __init__(self, directory: Directory, addresses: HashMap, node_ports: Sequence[IPNetwork] = ()) -> None:
+        """Reads the map; raises KernelError when that fails.
+
+        `node_ports`: on which of the node's own addresses node ports answer; on all where none is named.
+        """
         self._directory = directory
+        self._node_ports = tuple(node_ports)
         self._map = addresses
         self._written: dict[bytes, Entry] = self._read()
         self._workloads = Numbers(FIRST_WORKLOAD, {raw: entry.workload for raw, entry in self._written.items()})
@@ -86,7 +93,7 @@ class WorkloadRegistry:
             self._book = PartyBook()
         difference = self._book.update(devices, pods)
         self._hand_down(self._book.local)
-        host = _host(devices)
+        host = self._host(devices)
         now = {} if self._held and self._held[HOST_KEY] == host else {HOST_KEY: host}
         now.update((party.key, self._taken(party)) for party in difference.changed)
         try:
@@ -152,6 +159,14 @@ class WorkloadRegistry:
             self._held.pop(key, None)
         return Changes(added, len(fresh) - added, len(left))
 
+    def _host(self, devices: Devices) -> Held:
+        host = replace(HOST, addresses=tuple(sorted(devices.node_addresses, key=packed)))
+        return Held(host, {packed(one): Entry(host.id, host.identity, 0, self._flags(one)) for one in host.addresses})
+
+    def _flags(self, address: IPAddress) -> int:
+        served = not self._node_ports or any(address in network for network in self._node_ports)
+        return 0 if served else int(AddressFlag.NO_NODE_PORTS)
+
     def _read(self) -> dict[bytes, Entry]:
         keys, values = self._map.items()
         columns = (values[name].tolist() for name in Entry._fields)
@@ -167,11 +182,6 @@ class WorkloadRegistry:
         for name, column in zip(Entry._fields, zip(*rows, strict=True), strict=False):
             values[name] = column
         return values
-
-
-def _host(devices: Devices) -> Held:
-    host = replace(HOST, addresses=tuple(sorted(devices.node_addresses, key=packed)))
-    return Held(host, {packed(address): Entry(host.id, host.identity, 0) for address in host.addresses})
 
 
 def _entries(party: Party, workload: Workload) -> dict[bytes, Entry]:

@@ -42,11 +42,15 @@ class ServiceName:
 
 
 class Frontend(NamedTuple):
-    """Where a Service is reached: 16 bytes in network order, port in host order, IP protocol number."""
+    """Where a Service is reached: 16 bytes in network order, port in host order, IP protocol number.
+
+    `scope` 1 is what clients outside get where they are answered otherwise than the cluster.
+    """
 
     address: bytes
     port: int
     protocol: int
+    scope: int = 0
 
 
 @dataclass(frozen=True, slots=True)

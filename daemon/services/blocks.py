@@ -5,6 +5,8 @@ are joined to a Service port by the port's name and protocol, never by number; e
 
 Every client of a socket is inside the cluster. So the outside of a Service leads to the whole cluster's endpoints
 whatever the external traffic policy says (kube-proxy's short circuit); only the internal policy can narrow a choice.
+Where the external policy is Local, each such frontend has a second one in the scope OUTSIDE, for the packets that
+come in by an uplink: it leads to the endpoints of this node alone.
 """
 
 from __future__ import annotations
@@ -43,13 +45,14 @@ def service_block(service: Service, slices: Sequence[EndpointSlice], node: Node)
     entries: list[ServicePortEntry] = []
     taken: set[Frontend] = set()
     for family, address in addresses.items():
+        ranges = exposure.source_ranges(service, family)
         for ports in _named_ports(service).values():
             chosen = select(candidates(ports[0], slices, family), _policy(service, ports), node)
-            for scope, places in _places(service, ports, family, address).items():
+            for scope, places in _places(service, ports, family, address, bool(ranges)).items():
                 free = {place: flags for place, flags in places.items() if place not in taken}
                 taken.update(free)
                 if free:
-                    entries.append(_entry(service, ports[0], family, scope, free, chosen))
+                    entries.append(_entry(service, ports[0], family, scope, free, chosen, ranges))
     return Block(tuple(entries), tuple(Frontend(address, 0, 0) for address in addresses.values()))
 
 
@@ -102,19 +105,34 @@ def _policy(service: Service, ports: Iterable[ServicePort]) -> Policy:
     return Policy(any(one.uses_cluster for one in every), any(one.uses_local for one in every))
 
 
-def _places(service: Service, ports: Sequence[ServicePort], family: int, address: bytes) -> dict[Scope, _Places]:
+def _places(
+    service: Service, ports: Sequence[ServicePort], family: int, address: bytes, guarded: bool
+) -> dict[Scope, _Places]:
     """The frontends of a port, by the scope that the traffic policies give them."""
     narrowed = service.spec.internal_traffic_policy is TrafficPolicy.LOCAL
     found: dict[Scope, _Places] = defaultdict(dict)
     found[Scope.LOCAL if narrowed else Scope.CLUSTER].update(exposure.inside(address, ports))
-    for place, flag in exposure.outside(service, ports, family):
-        places = found[Scope.CLUSTER]
-        places[place] = places[place] | flag if place in places else flag
+    local = service.spec.external_traffic_policy is TrafficPolicy.LOCAL
+    for place, kind in exposure.outside(service, ports, family):
+        flag = kind | FrontendFlag.RANGES if guarded and kind is FrontendFlag.LOAD_BALANCER else kind
+        _add(found[Scope.CLUSTER], place, flag | FrontendFlag.OUTSIDE if local else flag)
+        if local:
+            _add(found[Scope.LOCAL], place._replace(scope=exposure.OUTSIDE), flag)
     return found
 
 
+def _add(places: _Places, place: Frontend, flag: FrontendFlag) -> None:
+    places[place] = places[place] | flag if place in places else flag
+
+
 def _entry(
-    service: Service, port: ServicePort, family: int, scope: Scope, places: _Places, chosen: Selection
+    service: Service,
+    port: ServicePort,
+    family: int,
+    scope: Scope,
+    places: _Places,
+    chosen: Selection,
+    ranges: tuple[bytes, ...],
 ) -> ServicePortEntry:
     key = PortKey(ServiceName(service.namespace, service.name, port.name), port.protocol.number, family, scope)
     usable = chosen.local if scope is Scope.LOCAL else chosen.cluster
@@ -125,6 +143,7 @@ def _entry(
         b"".join(sorted(candidate.record for candidate in usable)),
         affinity=service.spec.session_affinity_config.client_ip.timeout_seconds if sticky else 0,
         drop=chosen.anywhere and not usable,
+        ranges=ranges if any(FrontendFlag.RANGES in flags for flags in places.values()) else (),
     )
 
 

@@ -43,6 +43,7 @@ def frontend_keys(services: HashMap, frontends: Sequence[Frontend]) -> Columns:
     keys["addr"] = np.frombuffer(b"".join(place.address for place in frontends), np.uint32).reshape(-1, 4)
     keys["port"] = np.array([place.port for place in frontends], ">u2").view(np.uint16)
     keys["proto"] = [place.protocol for place in frontends]
+    keys["scope"] = [place.scope for place in frontends]
     return keys
 
 
@@ -68,9 +69,9 @@ def slot_keys(backends: HashMap, runs: Sequence[Run]) -> Columns:
 def _entries(keys: Columns, values: Columns) -> Iterator[tuple[Frontend, Entry]]:
     addresses = np.ascontiguousarray(keys["addr"]).tobytes()
     ports = np.ascontiguousarray(keys["port"]).view(">u2").tolist()
-    rows = zip(ports, keys["proto"].tolist(), values[list(Entry._fields)].tolist(), strict=True)
-    for index, (port, protocol, value) in enumerate(rows):
-        yield Frontend(addresses[index * 16 : index * 16 + 16], port, protocol), Entry(*value)
+    rows = zip(ports, keys["proto"].tolist(), keys["scope"].tolist(), values[list(Entry._fields)].tolist(), strict=True)
+    for index, (port, protocol, scope, value) in enumerate(rows):
+        yield Frontend(addresses[index * 16 : index * 16 + 16], port, protocol, scope), Entry(*value)
 
 
 def _slots(keys: Columns, values: Columns) -> Iterator[tuple[int, bytes]]:

@@ -11,6 +11,7 @@ are passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from daemon.model.directory import Frontend
 from daemon.model.objects import (
@@ -24,9 +25,13 @@ from daemon.model.objects import (
 )
 from ebpf.addresses import MAPPED, pack, unpack
 from ebpf.constants import FrontendFlag
+from ebpf.constants import Scope as Audience
 
 ANY_ADDRESS = {4: pack("0.0.0.0"), 6: pack("::")}
 """Stands for all addresses of the node in the keys of frontends, by family."""
+
+OUTSIDE = int(Audience.OUTSIDE)
+"""Scope of the frontends that only clients outside get."""
 
 _WITH_NODE_PORTS = frozenset({ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER})
 
@@ -82,6 +87,20 @@ def outside(service: Service, ports: Iterable[ServicePort], family: int) -> Iter
             yield Frontend(ANY_ADDRESS[family], node_port(service, port), number), FrontendFlag.NODE_PORT
 
 
+def source_ranges(service: Service, family: int) -> tuple[bytes, ...]:
+    """Who of a family may reach the load balancer's addresses, as RANGE_SIZE bytes each; none where everybody may.
+
+    A range of length 0 means everybody, whatever else is listed. What is no range is passed over, as are those of the
+    other family: where nothing else is listed, everybody of this one may come.
+    """
+    networks = [network for text in service.spec.load_balancer_source_ranges if (network := _network(text.strip()))]
+    own = {network for network in networks if network.version == family}
+    if not all(network.prefixlen for network in own):
+        return ()
+    mapped = 96 if family == 4 else 0
+    return tuple(sorted(bytes([network.prefixlen + mapped]) + pack(network.network_address) for network in own))
+
+
 def pod_addresses(pod: Pod) -> dict[int, bytes]:
     """The pod's first address of each family."""
     found: dict[int, bytes] = {}
@@ -110,6 +129,13 @@ def packed(text: str) -> bytes | None:
     """The 16 bytes of an address; None for text that is none."""
     try:
         return pack(text)
+    except ValueError:
+        return None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
     except ValueError:
         return None
 

@@ -23,6 +23,8 @@ from ebpf.constants import FrontendFlag
 
 RECORD_SIZE = 18  # bytes of one backend: address (16) and port (2), network order
 
+RANGE_SIZE = 17  # bytes of one source range: prefix length of 128 (1) and address (16)
+
 
 class Scope(Enum):
     """From where the backends of a port are taken. Frontends of one scope share a number, and so affinity."""
@@ -54,7 +56,8 @@ class ServicePortEntry:
     """One balanced port. `backends` are records of RECORD_SIZE bytes, sorted, without duplicates.
 
     Each frontend says what it is (ClusterIP, node port …). `affinity` is in seconds, 0 for none. `drop`: endpoints
-    exist but the traffic policy admits none of them, so clients are not to be told that nothing is there.
+    exist but the traffic policy admits none of them, so clients are not to be told that nothing is there. `ranges` are
+    the prefixes (RANGE_SIZE bytes each: length of 128, address) from which frontends with FrontendFlag.RANGES are open.
     """
 
     key: PortKey
@@ -62,6 +65,7 @@ class ServicePortEntry:
     backends: bytes
     affinity: int = 0
     drop: bool = False
+    ranges: tuple[bytes, ...] = ()
 
     @property
     def count(self) -> int:

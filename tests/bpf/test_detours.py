@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -67,9 +67,15 @@ def through(wire: Wire, program: str, packet: Packet) -> Packet:
 def mended(packet: Packet) -> Packet:
     """The same packet with all checksums computed anew."""
     fresh = packet.copy()
-    for layer in (IP, TCP, UDP):
+    for layer, field in (
+        (IP, "chksum"),
+        (TCP, "chksum"),
+        (UDP, "chksum"),
+        (ICMP, "chksum"),
+        (ICMPv6DestUnreach, "cksum"),
+    ):
         if layer in fresh:
-            del fresh[layer].chksum
+            delattr(fresh[layer], field)
     return Ether(bytes(fresh))
 
 
@@ -180,10 +186,25 @@ def test_a_service_without_endpoints_answers_with_a_reset(services: Wire, networ
     assert (row["verdict"], row["reason"]) == (Verdict.DROPPED, DropReason.SERVICE_BACKEND_NOT_FOUND)
 
 
-def test_a_datagram_to_a_service_without_endpoints_is_dropped_with_a_record(services: Wire) -> None:
-    packet = ETHER / IP(src=CLIENT, dst=EMPTY) / UDP(sport=40000, dport=PORT) / Raw(b"x")
-    result = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
-    assert result.verdict == TC_ACT_SHOT
+@pytest.mark.parametrize("network", [IP(src=CLIENT, dst=EMPTY), IPv6(src=CLIENT6, dst=EMPTY6)], ids=["IPv4", "IPv6"])
+def test_a_datagram_to_a_service_without_endpoints_is_answered_with_port_unreachable(
+    services: Wire, network: Packet
+) -> None:
+    sent = Ether(bytes(ETHER / network / UDP(sport=40000, dport=PORT) / Raw(b"some bytes")))
+    result = testrun.run(services.datapath.program("from_endpoint"), bytes(sent))
+    assert result.verdict == TC_ACT_REDIRECT
+    error = Ether(result.packet)
+    assert (error.src, error.dst) == (ETHER.dst, ETHER.src)
+    assert (network_of(error).src, network_of(error).dst) == (network.dst, network.src)
+    if ICMP in error:
+        assert (error[ICMP].type, error[ICMP].code) == (3, 3)
+        quoted = bytes(error[ICMP].payload)
+    else:
+        assert error[ICMPv6DestUnreach].code == 4
+        quoted = bytes(error[ICMPv6DestUnreach].payload)
+    assert quoted == bytes(network_of(sent))[: len(quoted)]
+    assert len(quoted) == len(bytes(network)) + 8, "the IP header and the ports"
+    assert bytes(error) == bytes(mended(error)), "a checksum is wrong"
     (row,) = services.flows.rows(services.datapath.flow_dtype, EVERYTHING)
     assert (row["verdict"], row["reason"]) == (Verdict.DROPPED, DropReason.SERVICE_BACKEND_NOT_FOUND)
 

@@ -22,6 +22,9 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "mark": (constants.Mark, "MARK_"),
     "payload_kind": (constants.PayloadKind, "PAYLOAD_"),
     "counter": (constants.Counter, "COUNTER_"),
+    "address_flag": (constants.AddressFlag, "ADDRESS_"),
+    "scope": (constants.Scope, "SCOPE_"),
+    "translation_mark": (constants.TranslationMark, "TRANSLATION_"),
     "frontend_flag": (constants.FrontendFlag, "FRONTEND_"),
 }
 _ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
@@ -58,6 +61,10 @@ def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
         ("addresses", "value", "address"),
         ("connections", "key", "conn_key"),
         ("connections", "value", "conn"),
+        ("translations", "key", "translation_key"),
+        ("translations", "value", "translation"),
+        ("uplinks", "value", "uplink"),
+        ("source_ranges", "key", "range_key"),
         ("owners", "key", "owner_key"),
         ("owners", "value", "owner"),
         ("reverses", "key", "reverse_key"),

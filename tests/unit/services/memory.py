@@ -123,4 +123,4 @@ class Reader:
 
 
 def _frontend(key: np.void) -> Frontend:
-    return Frontend(key["addr"].tobytes(), int.from_bytes(key["port"].tobytes()), int(key["proto"]))
+    return Frontend(key["addr"].tobytes(), int.from_bytes(key["port"].tobytes()), int(key["proto"]), int(key["scope"]))

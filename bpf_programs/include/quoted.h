@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The packet that an ICMP error repeats, so that its sender knows which it was.
+ * Where that packet was translated, the error must say what its sender had
+ * written, or the sender does not recognize it: a path MTU would never be learned.
+ *
+ * Checksums of the quoted TCP or UDP header are left as they are: only a part of
+ * what they cover is there, and nobody verifies them.
+ *
+ * Sources: RFC 5508 (4), RFC 792, RFC 4443.
+ */
+#ifndef REMORA_QUOTED_H
+#define REMORA_QUOTED_H
+
+#include "include/reject.h"
+
+BPF_PERCPU_ARRAY(quoted_scratch, struct packet, 1);
+
+/* Does an ICMP packet report about another packet? */
+static inline bool icmp_is_error(struct packet *p)
+{
+	if (p->later_fragment)
+		return false;
+	if (p->proto == IPPROTO_ICMP_)
+		return p->icmp_type == ICMP_UNREACHABLE || p->icmp_type == ICMP_TIME_EXCEEDED ||
+		       p->icmp_type == ICMP_PARAMETER;
+	return p->proto == IPPROTO_ICMPV6_ && p->icmp_type >= ICMPV6_UNREACHABLE && p->icmp_type <= ICMPV6_PARAMETER;
+}
+
+/* Read the quoted IP header; < 0: there is none, or no ports behind it. */
+static inline int quoted_network(struct __sk_buff *skb, struct packet *p, struct packet *q)
+{
+	struct ipv4_head ip;
+	struct ipv6_head ip6;
+
+	q->family = p->family;
+	q->l3 = p->l4 + sizeof(struct icmp_head);
+	if (p->family == 4) {
+		if (bpf_skb_load_bytes(skb, q->l3, &ip, sizeof(ip)) < 0 || ip.fragment & bpf_htons(0x1fff))
+			return -1;
+		map_ipv4(q->src, ip.src);
+		map_ipv4(q->dst, ip.dst);
+		q->proto = ip.proto;
+		q->l4 = q->l3 + (ip.version_ihl & 15) * 4;
+		return 0;
+	}
+	if (bpf_skb_load_bytes(skb, q->l3, &ip6, sizeof(ip6)) < 0)
+		return -1;
+	__builtin_memcpy(q->src, ip6.src, sizeof(q->src));
+	__builtin_memcpy(q->dst, ip6.dst, sizeof(q->dst));
+	q->proto = ip6.next;
+	q->l4 = q->l3 + sizeof(ip6);
+	return 0;
+}
+
+/* What an ICMP error speaks of; 0: it is none, or of nothing that is translated. */
+static inline struct packet *quoted_packet(struct __sk_buff *skb, struct packet *p)
+{
+	u32 zero = 0;
+	u16 ports[2];
+	struct packet *q;
+
+	if (!icmp_is_error(p))
+		return 0;
+	q = quoted_scratch.lookup(&zero);
+	if (!q || quoted_network(skb, p, q) < 0)
+		return 0;
+	if ((q->proto != IPPROTO_TCP_ && q->proto != IPPROTO_UDP_) ||
+	    bpf_skb_load_bytes(skb, q->l4, ports, sizeof(ports)) < 0)
+		return 0;
+	q->src_port = bpf_ntohs(ports[0]);
+	q->dst_port = bpf_ntohs(ports[1]);
+	return q;
+}
+
+/*
+ * Write an address into the quoted IP header. Over IPv4 its own checksum makes up
+ * for the change, so the ICMP checksum stays right; IPv6 has none.
+ */
+static inline int quoted_address(struct __sk_buff *skb, struct packet *p, struct packet *q, u32 *to, int side)
+{
+	u32 from[4];
+
+	__builtin_memcpy(from, side == REWRITE_SOURCE ? q->src : q->dst, sizeof(from));
+	if (p->family == 4) {
+		if (bpf_l3_csum_replace(skb, q->l3 + IPV4_CHECK, from[3], to[3], 4) < 0)
+			return -1;
+		return bpf_skb_store_bytes(skb, q->l3 + (side == REWRITE_SOURCE ? IPV4_SRC : IPV4_DST), &to[3], 4, 0);
+	}
+	if (bpf_l4_csum_replace(skb, p->l4 + ICMP_CHECK, 0, bpf_csum_diff(from, 16, to, 16, 0), 0) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, q->l3 + (side == REWRITE_SOURCE ? IPV6_SRC : IPV6_DST), to, 16, 0);
+}
+
+static inline int quoted_port(struct __sk_buff *skb, struct packet *p, struct packet *q, u16 to, int side)
+{
+	u16 from = bpf_htons(side == REWRITE_SOURCE ? q->src_port : q->dst_port);
+
+	to = bpf_htons(to);
+	if (bpf_l4_csum_replace(skb, p->l4 + ICMP_CHECK, from, to, 2) < 0)
+		return -1;
+	return bpf_skb_store_bytes(skb, q->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2, 0);
+}
+
+/* Write both ends of the quoted packet. */
+static inline int quoted_write(struct __sk_buff *skb, struct packet *p, struct packet *q, u32 *src, u16 src_port,
+			       u32 *dst, u16 dst_port)
+{
+	if (quoted_address(skb, p, q, src, REWRITE_SOURCE) < 0 ||
+	    quoted_address(skb, p, q, dst, REWRITE_DESTINATION) < 0 ||
+	    quoted_port(skb, p, q, src_port, REWRITE_SOURCE) < 0 ||
+	    quoted_port(skb, p, q, dst_port, REWRITE_DESTINATION) < 0)
+		return -1;
+	return 0;
+}
+
+#endif

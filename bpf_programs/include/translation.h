@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Packets of connections from outside. Each connection has two entries in
+ * `translations`, one for each direction, that say what such packets look like
+ * when they come and what is written into them. Where the client is hidden
+ * behind the node's address the packets are sent on from here, both ways;
+ * otherwise the node's stack has them.
+ */
+#ifndef REMORA_TRANSLATION_H
+#define REMORA_TRANSLATION_H
+
+#include "include/quoted.h"
+#include "include/route.h"
+
+static inline void translation_key(struct translation_key *key, struct packet *p)
+{
+	copy_address(key->src, p->src);
+	copy_address(key->dst, p->dst);
+	key->src_port = p->src_port;
+	key->dst_port = p->dst_port;
+	key->proto = p->proto;
+}
+
+static inline struct translation *translation_of(struct packet *p)
+{
+	struct translation_key key = {};
+
+	translation_key(&key, p);
+	return translations.lookup(&key);
+}
+
+/* The key of the other direction. */
+static inline void translation_opposite(struct translation_key *key, struct translation *t, u8 proto)
+{
+	copy_address(key->src, t->dst);
+	copy_address(key->dst, t->src);
+	key->src_port = t->dst_port;
+	key->dst_port = t->src_port;
+	key->proto = proto;
+}
+
+/* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
+static inline void translation_account(struct __sk_buff *skb, struct packet *p, struct translation *t)
+{
+	u64 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
+
+	if (p->at > p->l3)
+		bytes += (segments - 1) * (p->at - p->l3);
+	__sync_fetch_and_add(&t->packets, segments);
+	__sync_fetch_and_add(&t->bytes, bytes);
+	t->last = coarse_now();
+	if (p->tcp_flags & ~t->flags)
+		t->flags |= p->tcp_flags;
+}
+
+/* Write one side into a packet, where it differs. */
+static inline int translation_side(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+{
+	u32 *has = side == REWRITE_SOURCE ? p->src : p->dst;
+	u16 has_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
+
+	if (same_address(has, address) && has_port == port)
+		return 0;
+	return rewrite_packet(skb, p, address, port, side);
+}
+
+static inline int translation_write(struct __sk_buff *skb, struct packet *p, struct translation *t)
+{
+	if (translation_side(skb, p, t->src, t->src_port, REWRITE_SOURCE) < 0 ||
+	    translation_side(skb, p, t->dst, t->dst_port, REWRITE_DESTINATION) < 0) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return -1;
+	}
+	count(COUNTER_OUTSIDE_TRANSLATED, 1);
+	return 0;
+}
+
+/*
+ * An error about a packet is written as if the one that it speaks of had never
+ * been translated. Who reports it stays, unless it is the quoted receiver itself
+ * or the error leaves to where only the node's address is known.
+ */
+static inline int translation_error(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
+{
+	bool reporter = t->marks & TRANSLATION_ROUTE || same_address(p->src, q->dst);
+
+	if (quoted_write(skb, p, q, t->dst, t->dst_port, t->src, t->src_port) < 0 ||
+	    (reporter && rewrite_address(skb, p, t->src, REWRITE_SOURCE) < 0) ||
+	    rewrite_address(skb, p, t->dst, REWRITE_DESTINATION) < 0) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return -1;
+	}
+	count(COUNTER_ICMP_TRANSLATED, 1);
+	return 0;
+}
+
+/* A packet, or the error `q` about one, gets its translation and its way; the action that does it. */
+static inline int translation_take(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
+{
+	bool routed = t->marks & TRANSLATION_ROUTE;
+	struct way way = {};
+	u32 mtu;
+
+	if (routed && route_find(skb, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
+		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
+		return TC_ACT_SHOT;
+	}
+	if (routed && !q) {
+		mtu = route_too_big(skb, &way);
+		if (mtu)
+			return reject_size(skb, p, mtu);
+	}
+	if (!q)
+		translation_account(skb, p, t);
+	if (q ? translation_error(skb, p, q, t) : translation_write(skb, p, t))
+		return TC_ACT_SHOT;
+	return routed ? route_send(skb, p, &way) : TC_ACT_UNSPEC;
+}
+
+/* The entry for a packet, or for what an ICMP error speaks of: then `*q` is that. */
+static inline struct translation *translation_find(struct __sk_buff *skb, struct packet *p, struct packet **q)
+{
+	struct translation_key key = {};
+
+	*q = quoted_packet(skb, p);
+	if (!*q)
+		return translation_of(p);
+	copy_address(key.src, (*q)->dst);
+	copy_address(key.dst, (*q)->src);
+	key.src_port = (*q)->dst_port;
+	key.dst_port = (*q)->src_port;
+	key.proto = (*q)->proto;
+	return translations.lookup(&key);
+}
+
+/* What a workload sends to the node's own address may be an answer to a client outside. */
+static inline int translation_back(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet *q;
+	struct translation *t = translation_find(skb, p, &q);
+
+	if (!t || t->marks != (TRANSLATION_REPLY | TRANSLATION_ROUTE))
+		return TC_ACT_UNSPEC;
+	return translation_take(skb, p, q, t);
+}
+
+#endif

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Services for the world outside, at the devices that lead there: from_network is
+ * TC ingress of an uplink, to_network is TC egress. What is neither a packet to a
+ * frontend nor of a connection that was opened here goes on untouched
+ * (TC_ACT_UNSPEC), after one look-up.
+ *
+ * A client whose way ends at any backend of the cluster is hidden behind the
+ * node's address, so that answers come back here. One that asks for backends of
+ * this node only (externalTrafficPolicy Local) keeps its address.
+ */
+#include "include/common.h"
+#include "include/detour.h"
+#include "include/fragment.h"
+#include "include/payload.h"
+#include "include/translation.h"
+
+#define PORT_TRIES 32
+#define EEXIST_ 17
+#define PACKET_HOST_ 0 /* skb->pkt_type: the frame is for us */
+
+/* Both directions of a connection that is about to be opened. */
+struct opening {
+	struct translation_key there_key;
+	struct translation_key back_key;
+	struct translation there;
+	struct translation back;
+};
+
+BPF_PERCPU_ARRAY(opening_scratch, struct opening, 1);
+
+/* A flow record about the first packet of a connection, or one that goes nowhere. */
+static inline void tell(struct __sk_buff *skb, struct packet *p, u32 service, u8 reason)
+{
+	struct news news = {.kind = EVENT_NEW, .reason = reason};
+	struct conn_key key = {};
+	struct payload_event *e;
+	struct conn *c;
+	u32 zero = 0;
+	u64 now = bpf_ktime_get_ns();
+
+	connection_key(&key, p, skb->ifindex, false);
+	c = connection_new(&key, p, false);
+	e = payload_scratch.lookup(&zero);
+	if (!c || !e)
+		return;
+	c->service = service;
+	c->in.first = now;
+	c->in.packets = 1;
+	c->in.bytes = p->length;
+	record_fill(&e->flow, p, c, skb->ifindex, false, now);
+	e->flow.point = POINT_FROM_NETWORK;
+	record_macs(skb, &e->flow);
+	record_write(&e->flow, &news);
+}
+
+/* Affinity of clients outside is by address. */
+static inline u64 client_of(const u32 *address)
+{
+	u64 high = address[0] ^ (address[2] * 0x9e3779b1);
+	u64 low = address[1] ^ address[3];
+
+	return CLIENT_ADDRESS | ((high << 32 | low) & (CLIENT_ADDRESS - 1));
+}
+
+static inline bool is_set(const u32 *address)
+{
+	return address[0] || address[3];
+}
+
+/* The node's address on the device that leads to a backend, else on the one that the packet came by. */
+static inline bool own_address(struct __sk_buff *skb, struct packet *p, const u32 *backend, u32 *out)
+{
+	struct way way = {};
+	struct uplink *up;
+	u32 ifindex = skb->ifindex;
+
+	if (route_find(skb, p->src, backend, ifindex, p->family, &way) < 0)
+		return false;
+	up = uplinks.lookup(&way.ifindex);
+	if (!up || !is_set(p->family == 4 ? up->address4 : up->address6))
+		up = uplinks.lookup(&ifindex);
+	if (!up)
+		return false;
+	copy_address(out, p->family == 4 ? up->address4 : up->address6);
+	return is_set(out);
+}
+
+/* Does the client keep its address? Where the node's stack takes the packet, hidden it would be a martian there. */
+static inline bool keeps_address(struct choice *choice)
+{
+	struct address *known = addresses.lookup((struct address_key *)choice->backend->addr);
+
+	return choice->scope == SCOPE_OUTSIDE || choice->flags & FRONTEND_HOST_PORT ||
+	       (known && known->workload == RESERVED_HOST);
+}
+
+static inline u16 any_port(void)
+{
+	return SNAT_PORT_FIRST + bpf_get_prandom_u32() % (SNAT_PORT_LAST - SNAT_PORT_FIRST + 1);
+}
+
+static inline void opening_fill(struct opening *o, struct packet *p, struct choice *choice, bool kept, u32 ifindex)
+{
+	u64 now = coarse_now();
+
+	translation_key(&o->there_key, p);
+	copy_address(o->there.dst, choice->backend->addr);
+	o->there.dst_port = bpf_ntohs(choice->backend->port);
+	o->there.src_port = p->src_port;
+	if (!kept && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
+		o->there.src_port = any_port();
+	o->there.started = now;
+	o->there.last = now;
+	o->there.service = choice->service;
+	o->there.ifindex = ifindex;
+	o->there.marks = kept ? 0 : TRANSLATION_ROUTE;
+	o->back = o->there;
+	o->back.marks |= TRANSLATION_REPLY;
+	copy_address(o->back.src, p->dst);
+	copy_address(o->back.dst, p->src);
+	o->back.src_port = p->dst_port;
+	o->back.dst_port = p->src_port;
+}
+
+/* Take a port that no other connection to the backend has: the answers' entry is what holds it. */
+static inline int opening_reserve(struct opening *o)
+{
+	int result = 0;
+
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < PORT_TRIES; i++) {
+		result = translations.insert(&o->back_key, &o->back);
+		if (result != -EEXIST_)
+			return result;
+		o->there.src_port = any_port();
+		o->back_key.dst_port = o->there.src_port;
+	}
+	return result;
+}
+
+/* Write both entries, the answers' first; the reason why it cannot be, DROP_NONE: it is done. */
+static inline u8 opening_keep(struct opening *o, u8 proto)
+{
+	int result;
+
+	translation_opposite(&o->back_key, &o->there, proto);
+	result = opening_reserve(o);
+	if (result == -EEXIST_) {
+		count(COUNTER_OUTSIDE_NO_PORT, 1);
+		return DROP_NO_PORT;
+	}
+	if (result == 0) {
+		result = translations.insert(&o->there_key, &o->there);
+		if (result < 0)
+			translations.delete(&o->back_key);
+	}
+	if (result == 0)
+		return DROP_NONE;
+	count(COUNTER_OUTSIDE_FULL, 1);
+	return DROP_TABLE_FULL;
+}
+
+/* Open a connection to the backend that was drawn; the reason why it cannot be. */
+static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice)
+{
+	u32 zero = 0;
+	bool kept = keeps_address(choice);
+	struct opening *o = opening_scratch.lookup(&zero);
+
+	if (!o)
+		return DROP_TABLE_FULL;
+	__builtin_memset(o, 0, sizeof(*o));
+	opening_fill(o, p, choice, kept, skb->ifindex);
+	if (kept) {
+		copy_address(o->there.src, p->src);
+	} else if (!own_address(skb, p, o->there.dst, o->there.src)) {
+		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
+		return DROP_NO_ROUTE;
+	}
+	return opening_keep(o, p->proto);
+}
+
+/* What becomes of a packet that no backend gets; the action. */
+static inline int unserved_outside(struct __sk_buff *skb, struct packet *p, u32 service, int found)
+{
+	if (found == LOOKUP_BROKEN) {
+		count(COUNTER_SERVICE_NO_BACKEND, 1);
+		return TC_ACT_UNSPEC;
+	}
+	tell(skb, p, service, found == LOOKUP_CLOSED ? DROP_SOURCE_RANGE : DROP_SERVICE_BACKEND_NOT_FOUND);
+	if (found == LOOKUP_REFUSED)
+		return reject(skb, p);
+	count(found == LOOKUP_CLOSED ? COUNTER_SOURCE_RANGE : COUNTER_SERVICE_DROPPED, 1);
+	return TC_ACT_SHOT;
+}
+
+/* The first packet of a connection; its entry where it is to a frontend and was opened, else 0 and what to do. */
+static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, int *action)
+{
+	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
+	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
+	int found;
+	u8 reason;
+
+	if (!frontend)
+		return 0;
+	found = service_draw(frontend, p->dst, &choice);
+	if (found != LOOKUP_FOUND) {
+		*action = unserved_outside(skb, p, choice.service, found);
+		return 0;
+	}
+	reason = opening_make(skb, p, &choice);
+	tell(skb, p, choice.service, reason);
+	if (reason != DROP_NONE) {
+		*action = TC_ACT_SHOT;
+		return 0;
+	}
+	count(COUNTER_OUTSIDE_OPENED, 1);
+	return translation_of(p);
+}
+
+/* Does a SYN begin anew what was ended? The client may use its port again at once. */
+static inline bool begins_anew(struct packet *p, struct translation *t, struct translation *back)
+{
+	if (p->proto != IPPROTO_TCP_ || t->marks & TRANSLATION_REPLY || !detour_opens(p))
+		return false;
+	return t->flags & (TCP_FIN | TCP_RST) || (back && back->flags & (TCP_FIN | TCP_RST));
+}
+
+/* The entry of a known connection; 0 where there is none, or it is over and a new one begins. */
+static inline struct translation *still_open(struct packet *p, struct translation *t)
+{
+	struct translation_key key = {}, back_key = {};
+
+	if (!t || !(p->tcp_flags & TCP_SYN))
+		return t;
+	translation_opposite(&back_key, t, p->proto);
+	if (!begins_anew(p, t, translations.lookup(&back_key)))
+		return t;
+	translation_key(&key, p);
+	translations.delete(&key);
+	translations.delete(&back_key);
+	return 0;
+}
+
+/* A later fragment without ports can be of anything; to a Service's own address nobody else would take it. */
+static inline int fragment_lost(struct packet *p)
+{
+	struct frontend_key key = {};
+
+	copy_address(key.addr, p->dst);
+	if (!services.lookup(&key))
+		return TC_ACT_UNSPEC;
+	count(COUNTER_FRAGMENT_DROPPED, 1);
+	return TC_ACT_SHOT;
+}
+
+static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
+{
+	int action = TC_ACT_UNSPEC;
+	struct packet *q;
+	struct translation *t;
+
+	if (p->marks & MARK_NO_PORTS)
+		return fragment_lost(p);
+	t = still_open(p, translation_find(skb, p, &q));
+	if (!t && !q && detour_opens(p))
+		t = open_outside(skb, p, &action);
+	if (!t || t->marks == TRANSLATION_REPLY)
+		return action;
+	return translation_take(skb, p, q, t);
+}
+
+/* Answers of the node's own backends leave by the node's stack, with the frontend as their source. */
+static inline int packet_to_network(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet *q;
+	struct translation *t = translation_find(skb, p, &q);
+
+	if (!t || t->marks != TRANSLATION_REPLY)
+		return TC_ACT_UNSPEC;
+	if (!q)
+		translation_account(skb, p, t);
+	return (q ? translation_error(skb, p, q, t) : translation_write(skb, p, t)) < 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+static inline int pass_uplink(struct __sk_buff *skb, bool in)
+{
+	u32 zero = 0;
+	struct packet *p = packet_scratch.lookup(&zero);
+	u16 protocol = 0;
+
+	if (!p)
+		return TC_ACT_UNSPEC;
+	__builtin_memset(p, 0, sizeof(*p));
+	if (parse_ethernet(skb, p, &protocol) != PARSE_OK || p->marks & MARK_VLAN ||
+	    parse_ip(skb, p, protocol) != PARSE_OK)
+		return TC_ACT_UNSPEC;
+	if (p->marks & MARK_FRAGMENT)
+		fragment_ports(p);
+	return in ? packet_from_network(skb, p) : packet_to_network(skb, p);
+}
+
+int from_network(struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_HOST_ ? pass_uplink(skb, true) : TC_ACT_UNSPEC;
+}
+
+int to_network(struct __sk_buff *skb)
+{
+	return pass_uplink(skb, false);
+}
