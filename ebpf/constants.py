@@ -16,14 +16,20 @@ class Verdict(IntEnum):
     UNKNOWN = 0
     FORWARDED = 1
     DROPPED = 2
+    AUDIT = 4
 
 
 class DropReason(IntEnum):
     """Why a packet was dropped (Hubble's flow.DropReason)."""
 
     NONE = 0
+    INVALID_SOURCE_IP = 132
+    POLICY_DENIED = 133
+    INVALID_PACKET = 134
     WRITE_FAILED = 141
+    IP_FRAGMENTATION_NOT_SUPPORTED = 157
     SERVICE_BACKEND_NOT_FOUND = 158
+    POLICY_DENY = 181
 
 
 class Reserved(IntEnum):
@@ -96,7 +102,12 @@ class Counter(IntEnum):
     TRANSLATED = 17
     TRANSLATE_FAILED = 18
     PAYLOAD_SKIPPED = 19
-    MAX = 20
+    POLICY_DROPPED = 20
+    POLICY_AUDITED = 21
+    SOURCE_INVALID = 22
+    POLICY_UNREADABLE = 23
+    POLICY_UNCOUNTED = 24
+    MAX = 25
 
 
 class FrontendFlag(IntFlag):
@@ -109,3 +120,23 @@ class FrontendFlag(IntFlag):
     HOST_PORT = 16
     DROP = 32
     ADDRESS = 64
+
+
+class PolicyAction(IntEnum):
+    """What an entry of a ruleset says."""
+
+    ALLOW = 1
+    DENY = 2
+
+
+class PolicyFlag(IntFlag):
+    """Bits of policy_state.flags."""
+
+    DENY_UNKNOWN = 1
+    KEEP = 2
+
+
+class GuardFlag(IntFlag):
+    """Bits of isolation.flags."""
+
+    SOURCE = 1

@@ -23,14 +23,14 @@ from ebpf import attach, bpffs, build, libbpf
 from ebpf.build import Build
 from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
-from ebpf.maps import HashMap, PerCpuArray
+from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
 from ebpf.programs import PROGRAMS, Hook, Program
 from ebpf.ringbuf import RingBuffer
 from ebpf.source import Options
 
 log = logging.getLogger(__name__)
 
-_KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY)
+_KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY, libbpf.MapType.LPM_TRIE)
 _SO_NETNS_COOKIE = 71
 
 
@@ -59,6 +59,7 @@ class Datapath:
         self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _KEYED}
         self.counters = PerCpuArray(self.build.maps["counters"], self.build.path("counters"))
         self.kernel_drops = PerCpuArray(self.build.maps["kernel_drops"], self.build.path("kernel_drops"))
+        self.rule_hits = PerCpuHash(self.build.maps["rule_hits"], self.build.path("rule_hits"))
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
@@ -136,7 +137,7 @@ class Datapath:
         """Let go of everything; programs, maps and attachments stay in the kernel."""
         for table in self.maps.values():
             table.close()
-        for array in (self.counters, self.kernel_drops):
+        for array in (self.counters, self.kernel_drops, self.rule_hits):
             array.close()
         for fd in self._programs.values():
             os.close(fd)

@@ -42,6 +42,18 @@ class Options:
     """connections whose process is known (entries, the oldest give way)"""
     reverses_max: int = 65536
     """unconnected UDP sockets with a translated peer (entries, the oldest give way)"""
+    guards_max: int = 4096
+    """devices of workloads that policy knows (entries)"""
+    classes_max: int = 65536
+    """addresses that policies tell apart (entries): 10,000 pods of two families, with room"""
+    networks_max: int = 16384
+    """networks of policies (entries)"""
+    rulesets_max: int = 8192
+    """sets of rules of this node's workloads (entries); old and new ones are there at once during a change"""
+    policies_max: int = 131072
+    """entries of all sets of rules; old and new ones are there at once during a change"""
+    rules_max: int = 16384
+    """rules whose packets are counted (entries)"""
     flow_ring_pages: int = 1024
     """flow ring buffer (pages, a power of two); 4 MiB hold a tenth of a second at 200,000 records a second"""
     payload_ring_pages: int = 512

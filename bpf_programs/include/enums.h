@@ -12,13 +12,19 @@ enum verdict {
 	VERDICT_UNKNOWN = 0,
 	VERDICT_FORWARDED = 1,
 	VERDICT_DROPPED = 2,
+	VERDICT_AUDIT = 4, /* a rule says no, but only to see what it would do: passed */
 };
 
 /* Why a packet was dropped. The numbers are those of Hubble's flow.DropReason. */
 enum drop_reason {
 	DROP_NONE = 0,
-	DROP_WRITE_FAILED = 141, /* the packet could not be rewritten */
+	DROP_INVALID_SOURCE_IP = 132,              /* the workload does not have that address */
+	DROP_POLICY_DENIED = 133,                  /* isolated, and no rule admits it */
+	DROP_INVALID_PACKET = 134,                 /* to or from a restricted workload, and cannot be read */
+	DROP_WRITE_FAILED = 141,                   /* the packet could not be rewritten */
+	DROP_IP_FRAGMENTATION_NOT_SUPPORTED = 157, /* fragment that cannot be judged */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
+	DROP_POLICY_DENY = 181, /* a rule says no */
 };
 
 /* Numbers in `addresses` that mean no workload. */
@@ -84,7 +90,12 @@ enum counter {
 	COUNTER_TRANSLATED = 17,         /* packets translated at a device: no socket hook saw the connection open */
 	COUNTER_TRANSLATE_FAILED = 18,   /* packets that could not be rewritten, dropped */
 	COUNTER_PAYLOAD_SKIPPED = 19,    /* HTTP requests over the budget: their heads were not copied */
-	COUNTER_MAX = 20,
+	COUNTER_POLICY_DROPPED = 20,     /* packets that policy denies, dropped */
+	COUNTER_POLICY_AUDITED = 21,     /* packets that a policy in audit mode would deny, passed */
+	COUNTER_SOURCE_INVALID = 22,     /* packets with a source address that the workload does not have, dropped */
+	COUNTER_POLICY_UNREADABLE = 23,  /* packets of restricted workloads that cannot be judged, dropped */
+	COUNTER_POLICY_UNCOUNTED = 24,   /* verdicts missing in `rule_hits`: no room for the rule */
+	COUNTER_MAX = 25,
 };
 
 /* Bits of frontend.flags. */
@@ -96,6 +107,23 @@ enum frontend_flag {
 	FRONTEND_HOST_PORT = 16,
 	FRONTEND_DROP = 32,    /* endpoints exist, the traffic policy admits none of them: drop, do not refuse */
 	FRONTEND_ADDRESS = 64, /* the entry stands for an address: its other ports are refused */
+};
+
+/* What an entry of a ruleset says. */
+enum policy_action {
+	POLICY_ALLOW = 1,
+	POLICY_DENY = 2,
+};
+
+/* Bits of policy_state.flags. */
+enum policy_flag {
+	POLICY_FLAG_DENY_UNKNOWN = 1, /* workloads without a verdict yet: nothing passes */
+	POLICY_FLAG_KEEP = 2,         /* established connections stay when a new verdict would deny them */
+};
+
+/* Bits of isolation.flags. */
+enum guard_flag {
+	GUARD_SOURCE = 1, /* the workload's addresses are known: others are not accepted as its source */
 };
 
 #endif

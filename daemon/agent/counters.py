@@ -34,6 +34,11 @@ MEANINGS = {
     Counter.TRANSLATE_FAILED: Meaning("packets dropped: they could not be rewritten", fault=True),
     Counter.SERVICE_NO_BACKEND: Meaning("connects passed untranslated: backend entry missing", fault=True),
     Counter.SERVICE_STATE_FULL: Meaning("connects passed untranslated: no room for the way back", fault=True),
+    Counter.POLICY_DROPPED: Meaning("packets dropped: a network policy denies them"),
+    Counter.POLICY_AUDITED: Meaning("packets passed that a network policy in audit mode would deny"),
+    Counter.SOURCE_INVALID: Meaning("packets dropped: the workload does not have that source address"),
+    Counter.POLICY_UNREADABLE: Meaning("packets of restricted workloads dropped: they cannot be judged"),
+    Counter.POLICY_UNCOUNTED: Meaning("verdicts that are missing in the counts of rules: no room", fault=True),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

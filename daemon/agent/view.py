@@ -42,6 +42,14 @@ PURPOSES = {
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",
     "reverses": "UDP socket and backend to frontend",
+    "policy_state": "which side of the policy maps is in force",
+    "guards": "workload's device to its rulesets",
+    "classes": "address to policy class",
+    "networks": "network to policy class",
+    "rulesets": "ruleset to what holds where no entry matches",
+    "policies": "ruleset, class, protocol and port to rule",
+    "rule_hits": "rule to packets that it decided, one set per CPU",
+    "denials": "denied connection to when that was last told",
     "counters": "datapath counters, one set per CPU",
     "kernel_drops": "packets dropped by the kernel, by its reason",
     "flows": "flow records on their way to the agent (bytes)",
@@ -169,7 +177,7 @@ class View:
 
     def _map(self, name: str) -> pb.Map:
         spec = self._datapath.build.maps[name]
-        plain = spec.kind in (MapType.HASH, MapType.LRU_HASH)
+        plain = spec.kind in (MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE)
         fill = self._datapath.maps[name].fill if plain else None
         return pb.Map(
             name=name,
