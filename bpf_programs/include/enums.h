@@ -20,7 +20,6 @@ enum drop_reason {
 	DROP_NONE = 0,
 	DROP_INVALID_SOURCE_IP = 132,              /* the workload does not have that address */
 	DROP_POLICY_DENIED = 133,                  /* isolated, and no rule admits it */
-	DROP_INVALID_PACKET = 134,                 /* to or from a restricted workload, and cannot be read */
 	DROP_WRITE_FAILED = 141,                   /* the packet could not be rewritten */
 	DROP_IP_FRAGMENTATION_NOT_SUPPORTED = 157, /* fragment that cannot be judged */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,

@@ -19,12 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from daemon.agent.guards import wanted_guards
 from daemon.endpoints import Device, Devices, WorkloadRegistry
 from daemon.model import Directory, Node
 from daemon.model.snapshot import Snapshot
+from daemon.policy import PolicyTable
+from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.udp import Target, close_stale, gone_backends
-from daemon.settings import Settings
+from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
 from ebpf.features import cgroup2_mount
@@ -46,6 +49,7 @@ class Programmer:
         self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
         self.applied: tuple[Applied, ...] = ()
+        self.policy = PolicyTable()
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
@@ -96,15 +100,20 @@ class Programmer:
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"])
+        self._policies = PolicyReconciler(maps, self.datapath.rule_hits, self._settings.policy_flags())
 
     def _close(self) -> None:
         self.datapath.close()
 
     def _apply(self, snapshot: Snapshot, devices: Devices) -> None:
         started = time.monotonic()
+        if self._settings.policy_default is PolicyDefault.DENY:
+            self._sync_devices(devices)  # first: nothing must pass before its verdict
         self._guarded("services", lambda: self._sync_services(snapshot))
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
         self._sync_devices(devices)
+        if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
+            self._guarded("policies", lambda: self._sync_policies(snapshot, devices))
         self.last_sync = time.monotonic() - started
 
     def _sync_services(self, snapshot: Snapshot) -> None:
@@ -136,6 +145,21 @@ class Programmer:
         changes = self._registry.apply(devices, snapshot.pods)
         for address in changes.contested:
             log.warning("two pods claim %s; the first one has it", address)
+
+    def _sync_policies(self, snapshot: Snapshot, devices: Devices) -> None:
+        """After the devices are attached: what a workload sends before its verdict is left to `policy_default`."""
+        table = self._compile_policies(snapshot)
+        guards = wanted_guards(
+            devices.devices, self._directory.workloads(), table, source_check=self._settings.source_check
+        )
+        changes = self._policies.apply(table, guards)
+        self.policy = table  # only now: what could not be programmed is not in force
+        if changes:
+            log.info("policies: %s", changes)
+
+    def _compile_policies(self, snapshot: Snapshot) -> PolicyTable:
+        """The policies of a snapshot. No source reads policies yet, so the table is the one before."""
+        return self.policy
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}

@@ -19,6 +19,7 @@ from ebpf.constants import PolicyFlag
 from ebpf.datapath import Datapath
 
 LOOPBACK = 1
+NO_FLAGS = PolicyFlag(0)
 TC_ACT_SHOT = 2
 TCP, UDP, SCTP = 6, 17, 132
 POLICY_MAPS = ("guards", "classes", "networks", "rulesets", "policies")
@@ -57,7 +58,7 @@ def clear(datapath: Datapath, maps: Iterable[str] = (*POLICY_MAPS, *STATE_MAPS))
         table.delete(table.items()[0])
 
 
-def reconciler(datapath: Datapath, flags: PolicyFlag = PolicyFlag(0)) -> PolicyReconciler:
+def reconciler(datapath: Datapath, flags: PolicyFlag = NO_FLAGS) -> PolicyReconciler:
     """A reconciler that waits for nobody: test runs are over when they return."""
     return PolicyReconciler(datapath.maps, datapath.rule_hits, flags, lambda: None)
 
