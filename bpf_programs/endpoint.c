@@ -4,12 +4,13 @@
  * named by what the workload does: from_endpoint is TC ingress of the device,
  * to_endpoint is TC egress. Whatever goes wrong is counted and the packet goes on,
  * to other people's filters as well (TC_ACT_UNSPEC). Dropped is only what a rule
- * says: a packet to a Service that nothing serves.
+ * says: a packet that policy denies, and one to a Service that nothing serves.
  */
 #include "include/common.h"
 #include "include/detour.h"
 #include "include/fragment.h"
 #include "include/payload.h"
+#include "include/policy.h"
 #include "include/translation.h"
 
 /* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
@@ -27,9 +28,12 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 	side->last = now;
 }
 
-static inline bool reopens(struct conn *c, struct packet *p)
+/* Does the packet open a new connection under the addresses of a known one? The responder's SYN does at any time. */
+static inline bool reopens(struct conn *c, struct packet *p, bool out)
 {
-	return c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return false;
+	return c->ended || (c->direction == DIRECTION_EGRESS) != out;
 }
 
 /*
@@ -42,18 +46,20 @@ static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c
 	if (p->proto == IPPROTO_TCP_ && !c->handshake)
 		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out);
 	news->kind = record_kind(p, c, out, now);
+	if (news->audit && !news->kind)
+		news->kind = EVENT_INTERVAL;
 	payload_probe(skb, p, c, now, news);
 }
 
 /* What the entry of a connection must know of its detour. */
-static inline void remember(struct conn *c, struct detour *made, u32 *asked, u16 asked_port)
+static inline void remember(struct conn *c, struct course *course)
 {
-	c->service = made->service;
-	if (made->hairpin) {
+	c->service = course->made.service;
+	if (course->made.hairpin) {
 		c->detoured = 1;
 	} else if (!c->frontend_port) {
-		copy_address(c->frontend, asked);
-		c->frontend_port = asked_port;
+		copy_address(c->frontend, course->asked);
+		c->frontend_port = course->asked_port;
 	}
 }
 
@@ -67,37 +73,80 @@ static inline u8 drop_reason(int way)
 	return way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_NONE;
 }
 
+/* Take a first packet's connection into the table, or only into scratch space, where it is told but not kept. */
+static inline struct conn *opened(struct conn_key *key, struct packet *p, bool out, struct ruling *ruling, bool keep)
+{
+	struct conn *c = connection_new(key, p, out);
+
+	if (!c)
+		return 0;
+	policy_keep(c, ruling);
+	return keep ? connection_keep(key, c) : c;
+}
+
+/* Take a packet of the workload on its detour, if it has one; `key` follows. */
+static inline void detoured(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct course *course)
+{
+	int way;
+
+	copy_address(course->asked, p->dst);
+	course->asked_port = p->dst_port;
+	way = detour_find(skb, p, key, &course->made);
+	if (way == DETOUR_TAKEN)
+		way = detour_take(skb, p, &course->made);
+	course->way = way;
+	course->reason = drop_reason(way);
+	if (way == DETOUR_TAKEN && !course->made.hairpin)
+		connection_key(key, p, skb->ifindex, true);
+}
+
+/* Put policy's word into force: false where the packet is dropped and that was told lately. */
+static inline bool ruled(struct packet *p, struct conn_key *key, struct conn *c, struct ruling *ruling,
+			 struct news *news, u64 now)
+{
+	news->audit = ruling->audit;
+	if (!ruling->reason) {
+		if (c && ruling->judged)
+			policy_keep(c, ruling);
+		return true;
+	}
+	policy_deny(p, c, ruling);
+	news->reason = ruling->reason;
+	return !policy_told(key, now);
+}
+
 static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 {
+	u32 zero = 0;
 	struct conn_key key = {};
-	struct detour made = {};
 	struct news news = {};
+	struct ruling *ruling = ruling_new();
+	struct course *course = course_scratch.lookup(&zero);
 	struct conn *c;
-	u32 asked[4];
-	u16 asked_port = p->dst_port;
 	u64 now = coarse_now();
-	int way = DETOUR_NONE;
 
+	if (!ruling || !course)
+		return TC_ACT_UNSPEC;
+	__builtin_memset(course, 0, sizeof(*course));
 	connection_key(&key, p, skb->ifindex, true);
-	copy_address(asked, p->dst);
 	c = connections.lookup(&key);
-	if (!c || c->detoured || reopens(c, p))
-		way = detour_find(skb, p, &key, &made);
-	if (way == DETOUR_TAKEN)
-		way = detour_take(skb, p, &made);
-	news.reason = drop_reason(way);
-	if (way == DETOUR_TAKEN && !made.hairpin) {
-		connection_key(&key, p, skb->ifindex, true);
+	if (!c || c->detoured || reopens(c, p, true))
+		detoured(skb, p, &key, course);
+	if (course->way == DETOUR_TAKEN)
 		c = connections.lookup(&key);
+	if (c && reopens(c, p, true))
+		c = 0;
+	news.reason = course->reason;
+	if (!news.reason && !course->made.hairpin) {
+		policy_check(skb, p, &key, c, true, ruling);
+		if (!ruled(p, &key, c, ruling, &news, now))
+			return TC_ACT_SHOT;
 	}
-	if (news.reason || !c || reopens(c, p)) {
-		c = connection_new(&key, p, true);
-		if (c && !news.reason)
-			c = connection_keep(&key, c);
-	}
+	if (news.reason || !c)
+		c = opened(&key, p, true, ruling, !news.reason);
 	if (c) {
-		if (way == DETOUR_TAKEN)
-			remember(c, &made, asked, asked_port);
+		if (course->way == DETOUR_TAKEN)
+			remember(c, course);
 		if (news.reason)
 			news.kind = EVENT_NEW;
 		else
@@ -105,30 +154,46 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 		report(skb, p, c, true, &news);
 	}
 	if (news.reason)
-		return way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
-	if (way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST))
+		return course->way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
+	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST))
 		return translation_back(skb, p);
-	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
+	return course->made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
 static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
+	struct ruling *ruling = ruling_new();
 	struct news news = {};
 	struct conn *c;
+	u64 now = coarse_now();
+	bool turned;
 
+	if (!ruling)
+		return TC_ACT_UNSPEC;
 	connection_key(&key, p, skb->ifindex, false);
 	c = connections.lookup(&key);
-	if (!c || reopens(c, p)) {
-		c = connection_new(&key, p, false);
-		if (c && detours.lookup(&key))
-			c->detoured = 1; /* the workload's own packet, turned round: the answer has to turn as well */
-		c = c ? connection_keep(&key, c) : 0;
+	if (c && reopens(c, p, false))
+		c = 0;
+	turned = !c && detours.lookup(&key); /* the workload's own packet: the answer has to turn as well */
+	if (!turned) {
+		policy_check(skb, p, &key, c, false, ruling);
+		if (!ruled(p, &key, c, ruling, &news, now))
+			return TC_ACT_SHOT;
 	}
+	if (news.reason || !c)
+		c = opened(&key, p, false, ruling, !news.reason);
 	if (!c)
-		return TC_ACT_UNSPEC;
-	track(skb, p, c, false, coarse_now(), &news);
+		return news.reason ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (turned)
+		c->detoured = 1;
+	if (news.reason)
+		news.kind = EVENT_NEW;
+	else
+		track(skb, p, c, false, now, &news);
 	report(skb, p, c, false, &news);
+	if (news.reason)
+		return TC_ACT_SHOT;
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
@@ -163,6 +228,10 @@ static inline int watch(struct __sk_buff *skb, bool out)
 		action = out ? packet_out(skb, p) : packet_in(skb, p);
 	} else {
 		count_unread(result);
+		if (result != PARSE_NOT_IP && policy_restricts(skb->ifindex, out)) {
+			count(COUNTER_POLICY_UNREADABLE, 1);
+			action = TC_ACT_SHOT;
+		}
 	}
 	if (action == TC_ACT_UNSPEC)
 		count(out ? COUNTER_FORWARDED_EGRESS : COUNTER_FORWARDED_INGRESS, 1);

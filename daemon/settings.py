@@ -7,6 +7,7 @@ at all mean the same. A name that is not known is an error, not a silence.
 from __future__ import annotations
 
 import socket
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,12 +15,27 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
+from ebpf.constants import PolicyFlag
 from ebpf.errors import RemoraError
 from ebpf.source import Options
 
 DEFAULT_PATH = Path("/etc/remora/config.yaml")
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class PolicyDefault(Enum):
+    """What holds for a workload until its first verdict."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Established(Enum):
+    """What becomes of an established connection that a new verdict would deny."""
+
+    CUT = "cut"
+    KEEP = "keep"
 
 
 class SettingsError(RemoraError):
@@ -86,6 +102,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """source ports that hide clients from outside; not of ip_local_port_range, which the node's own sockets use"""
     http_budget: Count = 500
     """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
+    policy_default: PolicyDefault = PolicyDefault.ALLOW
+    """for workloads without a verdict yet, `allow`: everything passes and is judged later; or `deny`: nothing does"""
+    policy_established: Established = Established.CUT
+    """connections that a new policy denies: `cut` them, or `keep` them until they end"""
+    source_check: bool = True
+    """drop what a pod sends from an address that is not its own"""
+    guards: Count = 4096
+    """devices of pods in the kernel (entries)"""
+    classes: Count = 65_536
+    """addresses that policies tell apart (entries): 10,000 pods of two families, with room"""
+    networks: Count = 16_384
+    """networks of policies (entries)"""
+    rulesets: Count = 8192
+    """sets of rules of this node's pods (entries); old and new ones are there at once during a change"""
+    policies: Count = 131_072
+    """entries of all sets of rules; old and new ones are there at once during a change"""
+    rules: Count = 16_384
+    """rules whose packets are counted (entries)"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
 
@@ -113,6 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError(f"settings, snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
         return int(first), int(last)
 
+    def policy_flags(self) -> PolicyFlag:
+        """The settings of policy as the programs know them."""
+        unknown = PolicyFlag.DENY_UNKNOWN if self.policy_default is PolicyDefault.DENY else PolicyFlag(0)
+        return unknown | (PolicyFlag.KEEP if self.policy_established is Established.KEEP else PolicyFlag(0))
+
     def options(self) -> Options:
         """The sizes that are fixed when programs are loaded; raises SettingsError."""
         first, last = self._port_range()
@@ -125,6 +164,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             backends_max=self.backends,
             addresses_max=self.addresses,
             connections_max=self.connections,
+            guards_max=self.guards,
+            classes_max=self.classes,
+            networks_max=self.networks,
+            rulesets_max=self.rulesets,
+            policies_max=self.policies,
+            rules_max=self.rules,
             http_budget=self.http_budget,
             report_interval_ns=int(self.report_interval * 1e9),
         )

@@ -16,19 +16,24 @@ class Verdict(IntEnum):
     UNKNOWN = 0
     FORWARDED = 1
     DROPPED = 2
+    AUDIT = 4
 
 
 class DropReason(IntEnum):
     """Why a packet was dropped (Hubble's flow.DropReason)."""
 
     NONE = 0
+    INVALID_SOURCE_IP = 132
+    POLICY_DENIED = 133
     WRITE_FAILED = 141
     TABLE_FULL = 155
+    IP_FRAGMENTATION_NOT_SUPPORTED = 157
     SERVICE_BACKEND_NOT_FOUND = 158
     NO_PORT = 167
     NO_ROUTE = 169
     FRAGMENT_UNKNOWN = 175
     SOURCE_RANGE = 177
+    POLICY_DENY = 181
     TTL = 196
 
 
@@ -134,7 +139,12 @@ class Counter(IntEnum):
     TOO_BIG = 28
     ICMP_TRANSLATED = 29
     FRAGMENT_DROPPED = 30
-    MAX = 31
+    POLICY_DROPPED = 31
+    POLICY_AUDITED = 32
+    SOURCE_INVALID = 33
+    POLICY_UNREADABLE = 34
+    POLICY_UNCOUNTED = 35
+    MAX = 36
 
 
 class FrontendFlag(IntFlag):
@@ -149,3 +159,23 @@ class FrontendFlag(IntFlag):
     ADDRESS = 64
     RANGES = 128
     OUTSIDE = 256
+
+
+class PolicyAction(IntEnum):
+    """What an entry of a ruleset says."""
+
+    ALLOW = 1
+    DENY = 2
+
+
+class PolicyFlag(IntFlag):
+    """Bits of policy_state.flags."""
+
+    DENY_UNKNOWN = 1
+    KEEP = 2
+
+
+class GuardFlag(IntFlag):
+    """Bits of isolation.flags."""
+
+    SOURCE = 1

@@ -22,7 +22,7 @@ from ebpf import attach, bpffs, build, libbpf
 from ebpf.build import Build
 from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
-from ebpf.maps import HashMap, PerCpuArray
+from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
 from ebpf.namespaces import netns_cookie
 from ebpf.programs import PROGRAMS, UPLINK_HOOKS, WORKLOAD_HOOKS, Hook, Program
 from ebpf.ringbuf import RingBuffer
@@ -58,6 +58,7 @@ class Datapath:
         self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _KEYED}
         self.counters = PerCpuArray(self.build.maps["counters"], self.build.path("counters"))
         self.kernel_drops = PerCpuArray(self.build.maps["kernel_drops"], self.build.path("kernel_drops"))
+        self.rule_hits = PerCpuHash(self.build.maps["rule_hits"], self.build.path("rule_hits"))
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
@@ -141,7 +142,7 @@ class Datapath:
         """Let go of everything; programs, maps and attachments stay in the kernel."""
         for table in self.maps.values():
             table.close()
-        for array in (self.counters, self.kernel_drops):
+        for array in (self.counters, self.kernel_drops, self.rule_hits):
             array.close()
         for fd in self._programs.values():
             os.close(fd)

@@ -46,6 +46,7 @@ class MapType(IntEnum):
 
     HASH = 1
     ARRAY = 2
+    PERCPU_HASH = 5
     PERCPU_ARRAY = 6
     LRU_HASH = 9
     LPM_TRIE = 11

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes as ct
 import errno
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ebpf import libbpf
 from ebpf.errors import KernelError, MapFullError
 
 Columns = npt.NDArray[Any]
+_BOUNDED = (libbpf.MapType.HASH, libbpf.MapType.LPM_TRIE)  # kinds that refuse what does not fit
 _READ_CHUNK = 8192  # entries a batch look-up asks for; grows where a bucket holds more
 _PROBE_LIMIT = 512  # up to so many keys it is cheaper to ask for each than to read the map
 
@@ -38,7 +39,7 @@ class MapSpec:
 
 
 class HashMap:
-    """A hash, LRU hash or array map. Not thread-safe; the agent is the only writer."""
+    """A hash, LRU hash, array or trie of prefixes. Not thread-safe; the agent is the only writer."""
 
     def __init__(self, spec: MapSpec, path: Path) -> None:
         self.spec = spec
@@ -142,7 +143,7 @@ class HashMap:
 
     def _reserve(self, keys: Columns) -> int:
         """How many of the keys are new; raises MapFullError where they would not fit."""
-        if self.spec.kind is not libbpf.MapType.HASH:
+        if self.spec.kind not in _BOUNDED:
             return 0
         if self._size is None or len(keys) > _PROBE_LIMIT:
             present, _ = self.items()
@@ -157,6 +158,27 @@ class HashMap:
                 hint=f"raise `{self.name}` in the settings",
             )
         return new
+
+
+class PerCpuHash:
+    """A hash of u64 counters that each CPU counts on its own; for one thread."""
+
+    def __init__(self, spec: MapSpec, path: Path) -> None:
+        cells = np.dtype((np.uint64, (possible_cpus(),)))
+        self._table = HashMap(replace(spec, value=cells), path)
+
+    def totals(self) -> dict[int, int]:
+        """Sums over all CPUs by key, for keys of one number; raises KernelError."""
+        keys, cells = self._table.items()
+        return dict(zip(keys.tolist(), cells.sum(axis=1, dtype=np.uint64).tolist(), strict=True))
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Remove keys; raises KernelError."""
+        self._table.delete(np.fromiter(keys, self._table.key_dtype))
+
+    def close(self) -> None:
+        """Close the descriptor; the pinned map stays."""
+        self._table.close()
 
 
 class PerCpuArray:

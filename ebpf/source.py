@@ -52,6 +52,18 @@ class Options:
     """first of the ports that hide clients from outside; below all that the kernel and node ports use by default"""
     snat_port_last: int = 29999
     """the last of them"""
+    guards_max: int = 4096
+    """devices of workloads that policy knows (entries)"""
+    classes_max: int = 65536
+    """addresses that policies tell apart (entries): 10,000 pods of two families, with room"""
+    networks_max: int = 16384
+    """networks of policies (entries)"""
+    rulesets_max: int = 8192
+    """sets of rules of this node's workloads (entries); old and new ones are there at once during a change"""
+    policies_max: int = 131072
+    """entries of all sets of rules; old and new ones are there at once during a change"""
+    rules_max: int = 16384
+    """rules whose packets are counted (entries)"""
     flow_ring_pages: int = 1024
     """flow ring buffer (pages, a power of two); 4 MiB hold a tenth of a second at 200,000 records a second"""
     payload_ring_pages: int = 512

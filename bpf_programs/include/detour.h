@@ -21,6 +21,20 @@ enum detour_result {
 };
 
 /*
+ * What becomes of a packet of the workload, one per CPU. In a map for the
+ * verifier's sake, as the packet itself is.
+ */
+struct course {
+	struct detour made;
+	u32 asked[4]; /* destination that the workload wrote */
+	u16 asked_port;
+	u8 way;    /* enum detour_result */
+	u8 reason; /* enum drop_reason */
+};
+
+BPF_PERCPU_ARRAY(course_scratch, struct course, 1);
+
+/*
  * A workload that is its own backend talks to the frontend on both ends: its
  * server sees the frontend's address with the client's port. This is the way of
  * what the server answers.

@@ -12,18 +12,23 @@ enum verdict {
 	VERDICT_UNKNOWN = 0,
 	VERDICT_FORWARDED = 1,
 	VERDICT_DROPPED = 2,
+	VERDICT_AUDIT = 4, /* a rule says no, but only to see what it would do: passed */
 };
 
 /* Why a packet was dropped. The numbers are those of Hubble's flow.DropReason. */
 enum drop_reason {
 	DROP_NONE = 0,
-	DROP_WRITE_FAILED = 141, /* the packet could not be rewritten */
-	DROP_TABLE_FULL = 155,   /* no room for the connection */
+	DROP_INVALID_SOURCE_IP = 132,              /* the workload does not have that address */
+	DROP_POLICY_DENIED = 133,                  /* isolated, and no rule admits it */
+	DROP_WRITE_FAILED = 141,                   /* the packet could not be rewritten */
+	DROP_TABLE_FULL = 155,                     /* no room for the connection */
+	DROP_IP_FRAGMENTATION_NOT_SUPPORTED = 157, /* fragment that cannot be judged */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
 	DROP_NO_PORT = 167,          /* no free port to hide the client behind */
 	DROP_NO_ROUTE = 169,         /* the node has no route to the backend or the client */
 	DROP_FRAGMENT_UNKNOWN = 175, /* a later fragment to a Service, whose first was not seen */
 	DROP_SOURCE_RANGE = 177,     /* loadBalancerSourceRanges does not name the client */
+	DROP_POLICY_DENY = 181,      /* a rule says no */
 	DROP_TTL = 196,              /* the packet's hops are used up */
 };
 
@@ -120,7 +125,12 @@ enum counter {
 	COUNTER_TOO_BIG = 28,            /* answered with ICMP: larger than the way on takes */
 	COUNTER_ICMP_TRANSLATED = 29,    /* ICMP errors about translated packets, handed on with the right addresses */
 	COUNTER_FRAGMENT_DROPPED = 30,   /* later fragments to a Service whose first was not seen, dropped */
-	COUNTER_MAX = 31,
+	COUNTER_POLICY_DROPPED = 31,     /* packets that policy denies, dropped */
+	COUNTER_POLICY_AUDITED = 32,     /* packets that a policy in audit mode would deny, passed */
+	COUNTER_SOURCE_INVALID = 33,     /* packets with a source address that the workload does not have, dropped */
+	COUNTER_POLICY_UNREADABLE = 34,  /* packets of restricted workloads that cannot be judged, dropped */
+	COUNTER_POLICY_UNCOUNTED = 35,   /* verdicts missing in `rule_hits`: no room for the rule */
+	COUNTER_MAX = 36,
 };
 
 /* Bits of frontend.flags. */
@@ -134,6 +144,23 @@ enum frontend_flag {
 	FRONTEND_ADDRESS = 64,  /* the entry stands for an address: its other ports are refused */
 	FRONTEND_RANGES = 128,  /* `source_ranges` says who may come */
 	FRONTEND_OUTSIDE = 256, /* clients outside have an entry of their own */
+};
+
+/* What an entry of a ruleset says. */
+enum policy_action {
+	POLICY_ALLOW = 1,
+	POLICY_DENY = 2,
+};
+
+/* Bits of policy_state.flags. */
+enum policy_flag {
+	POLICY_FLAG_DENY_UNKNOWN = 1, /* workloads without a verdict yet: nothing passes */
+	POLICY_FLAG_KEEP = 2,         /* established connections stay when a new verdict would deny them */
+};
+
+/* Bits of isolation.flags. */
+enum guard_flag {
+	GUARD_SOURCE = 1, /* the workload's addresses are known: others are not accepted as its source */
 };
 
 #endif

@@ -63,6 +63,33 @@ BPF_TABLE_PINNED("sk_storage", int, struct socket_state, sockets, 0, PIN_DIR "/s
 /* UDP socket and backend to frontend; written by connect and sendmsg, read by recvmsg, and by the agent in udp.py. */
 BPF_TABLE_PINNED("lru_hash", struct reverse_key, struct reverse, reverses, REVERSES_MAX, PIN_DIR "/reverses");
 
+/* 0 to the side of the policy maps that is in force; written by the agent, read by endpoint.c. */
+BPF_TABLE_PINNED("array", u32, struct policy_state, policy_state, 1, PIN_DIR "/policy_state");
+
+/* Workload's device to its rulesets; written by the agent, read by endpoint.c for every packet. */
+BPF_TABLE_PINNED("hash", u32, struct guard, guards, GUARDS_MAX, PIN_DIR "/guards", BPF_F_NO_PREALLOC);
+
+/* Address to class; written by the agent, read by endpoint.c. */
+BPF_TABLE_PINNED("hash", struct address_key, struct class_of, classes, CLASSES_MAX, PIN_DIR "/classes",
+		 BPF_F_NO_PREALLOC);
+
+/* Network to class, for addresses without one of their own; written by the agent, read by endpoint.c. */
+BPF_TABLE_PINNED("lpm_trie", struct network_key, struct class_of, networks, NETWORKS_MAX, PIN_DIR "/networks",
+		 BPF_F_NO_PREALLOC);
+
+/* Ruleset to what holds where no entry matches; written by the agent, read by endpoint.c. */
+BPF_TABLE_PINNED("hash", u32, struct policy_rule, rulesets, RULESETS_MAX, PIN_DIR "/rulesets", BPF_F_NO_PREALLOC);
+
+/* Ruleset, class, protocol and port to the rule that holds; written by the agent, read by endpoint.c. */
+BPF_TABLE_PINNED("lpm_trie", struct policy_key, struct policy_rule, policies, POLICIES_MAX, PIN_DIR "/policies",
+		 BPF_F_NO_PREALLOC);
+
+/* Rule to packets that it decided; written by endpoint.c, read and tidied by the agent. */
+BPF_TABLE_PINNED("percpu_hash", u32, u64, rule_hits, RULES_MAX, PIN_DIR "/rule_hits", BPF_F_NO_PREALLOC);
+
+/* Denied connection to when that was last told (ns); written and read by endpoint.c. */
+BPF_TABLE_PINNED("lru_hash", struct conn_key, u64, denials, 8192, PIN_DIR "/denials");
+
 /* enum counter to packets or events; written by all programs, read by the agent at scrape. */
 BPF_TABLE_PINNED("percpu_array", u32, u64, counters, COUNTER_MAX, PIN_DIR "/counters");
 

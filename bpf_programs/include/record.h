@@ -47,7 +47,7 @@ static inline void record_fill(struct flow_event *e, struct packet *p, struct co
 	e->icmp_code = p->icmp_code;
 	e->marks = p->marks | c->marks;
 	__builtin_memcpy(e->comm, c->comm, COMM_LEN);
-	e->pad = 0;
+	e->rule = c->rule;
 }
 
 static inline void record_macs(struct __sk_buff *skb, struct flow_event *e)
@@ -66,11 +66,14 @@ struct news {
 	u8 payload; /* enum payload_kind of the head to copy, 0: none */
 	u8 alone;   /* an HTTP request that came while none was open */
 	u32 length; /* bytes of payload */
+	u8 audit;   /* a policy in audit mode would deny it */
 };
 
 static inline void record_write(struct flow_event *e, struct news *news)
 {
 	e->kind = news->kind;
+	if (news->audit)
+		e->verdict = VERDICT_AUDIT;
 	if (news->reason != DROP_NONE) {
 		e->verdict = VERDICT_DROPPED;
 		e->reason = news->reason;

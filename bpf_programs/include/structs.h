@@ -17,6 +17,55 @@
 /* bytes of a message's head that are copied to user space */
 #ifndef PAYLOAD_MAX
 #define PAYLOAD_MAX 1024
+/*
+ * What policy decides by has two sides. One is in force; the agent writes the
+ * other and then changes `epoch`, so that all that belongs together comes into
+ * force in the same instant.
+ */
+struct policy_state {
+	u32 epoch; /* the side in force: 0 or 1 */
+	u32 flags; /* enum policy_flag */
+};
+
+/* What restricts a workload. */
+struct isolation {
+	u32 ingress;    /* ruleset for what comes to it, 0: everything passes */
+	u32 egress;     /* ruleset for what it sends, 0: everything passes */
+	u32 generation; /* changes with every change of its verdicts; never 0, 0: this side has no entry */
+	u32 flags;      /* enum guard_flag */
+};
+
+struct guard {
+	struct isolation side[2];
+};
+
+/* The class of an address or a network on either side, 0: none of its own. */
+struct class_of {
+	u32 side[2];
+};
+
+struct network_key {
+	u32 prefixlen; /* bits of addr; IPv4 networks have 96 more */
+	u32 addr[4];
+};
+
+/* A class, protocol and port of a ruleset; the prefix ends behind the class, the protocol or any bit of the port. */
+struct policy_key {
+	u32 prefixlen;
+	u32 ruleset;
+	u32 class; /* 0: any that has no entry of its own that matches */
+	u8 proto;
+	u8 port[2]; /* network order */
+	u8 pad;
+};
+
+struct policy_rule {
+	u32 rule;  /* the agent's number for it, never 0 */
+	u8 action; /* enum policy_action */
+	u8 audit;  /* a denial that is only told and counted */
+	u8 pad[2];
+};
+
 #endif
 
 /* A connection, from the viewpoint of the workload behind one device: one key for both directions. */
@@ -66,7 +115,10 @@ struct conn {
 	u8 open;           /* HTTP requests that wait for their response */
 	u8 sampled;        /* heads of these requests and responses are copied */
 	u8 since;          /* window of time in which that was decided, low bits */
-	u8 pad[2];
+	u8 denied;         /* established before policy denied it: nothing passes any more */
+	u8 pad;
+	u32 rule;            /* the rule that admitted or denied it, 0: none */
+	u32 generation;      /* of the guard that it was judged under, 0: none */
 	struct conn_side in; /* to the workload */
 };
 
@@ -106,7 +158,7 @@ struct flow_event {
 	u8 src_mac[MAC_LEN];
 	u8 dst_mac[MAC_LEN];
 	u8 comm[COMM_LEN];
-	u32 pad;
+	u32 rule; /* number of the rule that decided, 0: none */
 };
 
 /* HTTP requests whose heads this CPU copied in the present window of time. */
@@ -303,6 +355,55 @@ struct owner {
 	u32 pid;
 	u32 service;
 	u8 comm[COMM_LEN];
+};
+
+/*
+ * What policy decides by has two sides. One is in force; the agent writes the
+ * other and then changes `epoch`, so that all that belongs together comes into
+ * force in the same instant.
+ */
+struct policy_state {
+	u32 epoch; /* the side in force: 0 or 1 */
+	u32 flags; /* enum policy_flag */
+};
+
+/* What restricts a workload. */
+struct isolation {
+	u32 ingress;    /* ruleset for what comes to it, 0: everything passes */
+	u32 egress;     /* ruleset for what it sends, 0: everything passes */
+	u32 generation; /* changes with every change of its verdicts; never 0, 0: this side has no entry */
+	u32 flags;      /* enum guard_flag */
+};
+
+struct guard {
+	struct isolation side[2];
+};
+
+/* The class of an address or a network on either side, 0: none of its own. */
+struct class_of {
+	u32 side[2];
+};
+
+struct network_key {
+	u32 prefixlen; /* bits of addr; IPv4 networks have 96 more */
+	u32 addr[4];
+};
+
+/* A class, protocol and port of a ruleset; the prefix ends behind the class, the protocol or any bit of the port. */
+struct policy_key {
+	u32 prefixlen;
+	u32 ruleset;
+	u32 class; /* 0: any that has no entry of its own that matches */
+	u8 proto;
+	u8 port[2]; /* network order */
+	u8 pad;
+};
+
+struct policy_rule {
+	u32 rule;  /* the agent's number for it, never 0 */
+	u8 action; /* enum policy_action */
+	u8 audit;  /* a denial that is only told and counted */
+	u8 pad[2];
 };
 
 #endif

@@ -47,6 +47,11 @@ MEANINGS = {
     Counter.TOO_BIG: Meaning("packets from outside answered with ICMP: larger than the way on takes"),
     Counter.ICMP_TRANSLATED: Meaning("ICMP errors about translated packets, handed on"),
     Counter.FRAGMENT_DROPPED: Meaning("fragments to a Service dropped: their first was not seen"),
+    Counter.POLICY_DROPPED: Meaning("packets dropped: a network policy denies them"),
+    Counter.POLICY_AUDITED: Meaning("packets passed that a network policy in audit mode would deny"),
+    Counter.SOURCE_INVALID: Meaning("packets dropped: the workload does not have that source address"),
+    Counter.POLICY_UNREADABLE: Meaning("packets of restricted workloads dropped: they cannot be judged"),
+    Counter.POLICY_UNCOUNTED: Meaning("verdicts that are missing in the counts of rules: no room", fault=True),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

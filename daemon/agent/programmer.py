@@ -19,15 +19,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from daemon.agent.guards import wanted_guards
 from daemon.agent.uplinks import Uplinks
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
+from daemon.policy import PolicyTable
+from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale
 from daemon.services.udp import Target, close_stale, gone_backends
-from daemon.settings import Settings
+from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
 from ebpf.features import cgroup2_mount
@@ -49,6 +52,7 @@ class Programmer:
         self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
         self.applied: tuple[Applied, ...] = ()
+        self.policy = PolicyTable()
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
@@ -106,17 +110,22 @@ class Programmer:
         self._registry = WorkloadRegistry(self._directory, maps["addresses"], self._settings.node_port_networks)
         rule = Rule(self._settings.packet_path_runtimes, self._settings.packet_path_labels)
         self.packet_path = PacketPath(rule, maps["packet_clients"])
+        self._policies = PolicyReconciler(maps, self.datapath.rule_hits, self._settings.policy_flags())
 
     def _close(self) -> None:
         self.datapath.close()
 
     def _apply(self, snapshot: Snapshot, devices: Devices) -> None:
         started = time.monotonic()
+        if self._settings.policy_default is PolicyDefault.DENY:
+            self._sync_devices(devices)  # first: nothing must pass before its verdict
         self._guarded("services", lambda: self._sync_services(snapshot))
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
         self._guarded("packet path", lambda: self.packet_path.apply(self._registry.local, self._registry.pods))
         self._sync_devices(devices)
         self._sync_uplinks(devices)
+        if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
+            self._guarded("policies", lambda: self._sync_policies(snapshot, devices))
         self.last_sync = time.monotonic() - started
 
     def _sync_services(self, snapshot: Snapshot) -> None:
@@ -158,6 +167,21 @@ class Programmer:
         for address in set(changes.contested) - self._contested:
             log.warning("two pods claim %s; the first one has it", address)
         self._contested = set(changes.contested)
+
+    def _sync_policies(self, snapshot: Snapshot, devices: Devices) -> None:
+        """After the devices are attached: what a workload sends before its verdict is left to `policy_default`."""
+        table = self._compile_policies(snapshot)
+        guards = wanted_guards(
+            devices.devices, self._directory.workloads(), table, source_check=self._settings.source_check
+        )
+        changes = self._policies.apply(table, guards)
+        self.policy = table  # only now: what could not be programmed is not in force
+        if changes:
+            log.info("policies: %s", changes)
+
+    def _compile_policies(self, snapshot: Snapshot) -> PolicyTable:
+        """The policies of a snapshot. No source reads policies yet, so the table is the one before."""
+        return self.policy
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}

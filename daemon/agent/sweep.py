@@ -82,7 +82,7 @@ def final_records(keys: Columns, values: Columns, dtype: np.dtype[Any], now: int
         rows[ours] = np.where(egress[:, None], keys[out], keys[back])
         rows[f"{ours}_port"] = np.where(egress, keys[f"{out}_port"], keys[f"{back}_port"])
         rows[f"{ours}_workload"] = np.where(egress, values[f"{out}_workload"], values[f"{back}_workload"])
-    for name in ("cgroup", "service", "pid", "handshake", "direction", "marks", "comm"):
+    for name in ("cgroup", "service", "pid", "handshake", "direction", "marks", "comm", "rule"):
         rows[name] = values[name]
     rows["ifindex"], rows["proto"] = keys["ifindex"], keys["proto"]
     rows["family"] = np.where(_mapped(keys["local"]), 4, 6)

@@ -56,6 +56,7 @@ class FlowRecord(NamedTuple):
     src_mac: bytes
     dst_mac: bytes
     comm: bytes
+    rule: int
 
 
 def read_record(row: Row) -> FlowRecord:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from daemon.model.directory import Frontend, ServiceName
 from daemon.services.columns import entry_columns, frontend_keys, read_state, slot_columns, slot_keys
 from daemon.services.force import Applied, InForce, NumberOf, delta_from, delta_of_all, gone_keys
-from daemon.services.grace import wait_for_readers
 from daemon.services.numbers import NumberBook
 from daemon.services.plan import Delta, KernelState, Plan, Run, held_slots, make_plan, removable_first
 from daemon.services.table import ServiceTable
 from ebpf.errors import MapFullError
+from ebpf.grace import wait_for_readers
 from ebpf.maps import HashMap
 
 

@@ -26,6 +26,9 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "scope": (constants.Scope, "SCOPE_"),
     "translation_mark": (constants.TranslationMark, "TRANSLATION_"),
     "frontend_flag": (constants.FrontendFlag, "FRONTEND_"),
+    "policy_action": (constants.PolicyAction, "POLICY_"),
+    "policy_flag": (constants.PolicyFlag, "POLICY_FLAG_"),
+    "guard_flag": (constants.GuardFlag, "GUARD_"),
 }
 _ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 _VALUE = re.compile(r"^\s*(\w+) = (\d+)", re.MULTILINE)
@@ -72,6 +75,14 @@ def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
         ("fragments", "key", "fragment_key"),
         ("fragments", "value", "fragment"),
         ("payload_scratch", "value", "payload_event"),
+        ("policy_state", "value", "policy_state"),
+        ("guards", "value", "guard"),
+        ("classes", "value", "class_of"),
+        ("networks", "key", "network_key"),
+        ("networks", "value", "class_of"),
+        ("rulesets", "value", "policy_rule"),
+        ("policies", "key", "policy_key"),
+        ("policies", "value", "policy_rule"),
     ],
 )
 def test_bcc_reports_the_layout_that_the_header_says_and_no_hidden_padding(

@@ -14,12 +14,12 @@ from daemon.model.objects import AddressType, Endpoint, EndpointPort, EndpointSl
 from daemon.model.objects import ServiceSpec as Spec
 from daemon.model.snapshot import Snapshot
 from daemon.services.compile import compile_services
-from daemon.services.grace import wait_for_readers
 from daemon.services.plan import arrange
 from daemon.services.reconcile import Changes, ServiceReconciler
 from daemon.services.table import Scope, ServiceTable
 from ebpf.addresses import pack
 from ebpf.errors import MapFullError
+from ebpf.grace import wait_for_readers
 from tests.unit.services.build import HERE, compiled, service, slice_
 from tests.unit.services.memory import MemoryMap, backend_map, service_map
 

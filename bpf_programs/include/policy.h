@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Policy: may this packet pass? Judged is the first packet of a connection, by
+ * the ruleset that its workload has for the direction in which the connection
+ * was opened; the answer is kept with the connection and holds for both
+ * directions until the workload's verdicts change (its generation).
+ *
+ * Without looking anything up pass: what belongs to a connection that passed;
+ * an ICMP error about one; what a link needs to work (neighbour discovery,
+ * router advertisements, multicast membership, DHCP; ARP is not even read); the
+ * node's own traffic; what a workload sends to itself.
+ */
+#ifndef REMORA_POLICY_H
+#define REMORA_POLICY_H
+
+#include "include/rewrite.h"
+#include "include/service.h"
+
+#define CLASS_ANY 0
+#define CLASS_WORLD 1
+#define POLICY_KEY_BITS 88         /* ruleset, class, protocol, port */
+#define POLICY_UNKNOWN 0xffffffffU /* generation of workloads without a verdict, where those are denied */
+#define EPHEMERAL_PORTS 32768      /* first port that Linux gives to a client that asks for none */
+#define POLICY_WAYS 2              /* directions in which a connection can have been opened */
+#define OTHER_DIRECTION (DIRECTION_INGRESS ^ DIRECTION_EGRESS)
+
+#define IPPROTO_IGMP_ 2
+#define IPV6_NEXT 6
+#define ICMP_UNREACHABLE 3
+#define ICMP_SOURCE_QUENCH 4
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETER 12
+#define ICMPV6_UNREACHABLE 1
+#define ICMPV6_PARAMETER 4
+#define ICMPV6_MLD_QUERY 130 /* followed by report, done, router and neighbour discovery, … */
+#define ICMPV6_REDIRECT 137  /* … up to this one */
+#define ICMPV6_MLD2_REPORT 143
+#define ICMP_HEADER 8
+#define DHCP_SERVER 67
+#define DHCP_CLIENT 68
+#define DHCPV6_CLIENT 546
+#define DHCPV6_SERVER 547
+
+/* What policy says of a packet. */
+struct ruling {
+	u32 generation; /* that it was said under */
+	u32 rule;       /* that decided, 0: none had to */
+	u8 reason;      /* enum drop_reason; DROP_NONE: it may pass */
+	u8 audit;       /* it may pass because the denial is only to be told */
+	u8 judged;      /* said of this packet, not remembered of its connection */
+	u8 direction;   /* enum direction in which the connection was opened, 0: no ruleset was asked */
+};
+
+/*
+ * The ruling on the packet at hand, one per CPU. In a map, as the packet itself
+ * is: the many ways to a ruling are one for the verifier from there on.
+ */
+BPF_PERCPU_ARRAY(ruling_scratch, struct ruling, 1);
+
+static inline struct ruling *ruling_new(void)
+{
+	u32 zero = 0;
+	struct ruling *r = ruling_scratch.lookup(&zero);
+
+	if (r)
+		__builtin_memset(r, 0, sizeof(*r));
+	return r;
+}
+
+/* The side of a guard that is in force; 0: the workload has no verdict yet. */
+static inline struct isolation *policy_isolation(struct policy_state *state, u32 ifindex)
+{
+	struct guard *guard = guards.lookup(&ifindex);
+	struct isolation *own;
+
+	if (!guard)
+		return 0;
+	own = &guard->side[state->epoch & 1];
+	return own->generation ? own : 0;
+}
+
+static inline bool is_link_local(const u32 *address)
+{
+	if (is_mapped(address))
+		return (address[3] & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000);
+	return (address[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+/* Multicast of IPv4, and of the link for IPv6. */
+static inline bool is_multicast(const u32 *address)
+{
+	if (is_mapped(address))
+		return (address[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
+	return (address[0] & bpf_htonl(0xffff0000)) == bpf_htonl(0xff020000);
+}
+
+/* DHCP between a workload and whoever is on its link; renewals to an address need a rule, or become broadcasts. */
+static inline bool policy_dhcp(struct packet *p, bool out)
+{
+	u16 client = p->family == 4 ? DHCP_CLIENT : DHCPV6_CLIENT;
+	u16 server = p->family == 4 ? DHCP_SERVER : DHCPV6_SERVER;
+
+	if (p->proto != IPPROTO_UDP_ || (p->marks & MARK_NO_PORTS))
+		return false;
+	if (!out)
+		return p->src_port == server && p->dst_port == client && (p->family == 4 || is_link_local(p->src));
+	if (p->src_port != client || p->dst_port != server)
+		return false;
+	return is_multicast(p->dst) || (is_mapped(p->dst) && (p->dst[3] == ~0U || !p->src[3]));
+}
+
+/* What keeps a link alive. */
+static inline bool policy_link(struct packet *p, bool out)
+{
+	if (p->proto == IPPROTO_ICMPV6_ && p->family == 6 && !p->later_fragment)
+		return (p->icmp_type >= ICMPV6_MLD_QUERY && p->icmp_type <= ICMPV6_REDIRECT) ||
+		       p->icmp_type == ICMPV6_MLD2_REPORT;
+	if (p->proto == IPPROTO_IGMP_)
+		return is_multicast(p->dst);
+	return policy_dhcp(p, out);
+}
+
+static inline bool policy_spoofed(struct packet *p, u32 ifindex)
+{
+	struct address *known;
+
+	if (is_link_local(p->src))
+		return false;
+	if (is_unspecified(p->src))
+		return !policy_link(p, true);
+	known = addresses.lookup((struct address_key *)p->src);
+	return !known || known->ifindex != ifindex;
+}
+
+/* The node itself on the other end, or the workload on both. */
+static inline bool policy_at_home(struct conn_key *key)
+{
+	struct address *known;
+
+	if (same_address(key->local, key->remote))
+		return true;
+	known = addresses.lookup((struct address_key *)key->remote);
+	return known && known->workload == RESERVED_HOST;
+}
+
+static inline bool is_icmp(struct packet *p)
+{
+	return p->proto == IPPROTO_ICMP_ || p->proto == IPPROTO_ICMPV6_;
+}
+
+/* Packets that no connection entry speaks for: ICMP other than echo, and fragments without ports. */
+static inline bool policy_stateless(struct packet *p)
+{
+	if (p->marks & MARK_NO_PORTS)
+		return true;
+	if (!is_icmp(p) || p->later_fragment)
+		return false;
+	if (p->proto == IPPROTO_ICMP_)
+		return p->icmp_type != ICMP_ECHO_REQUEST && p->icmp_type != ICMP_ECHO_REPLY;
+	return p->icmp_type != ICMPV6_ECHO_REQUEST && p->icmp_type != ICMPV6_ECHO_REPLY;
+}
+
+static inline bool is_icmp_error(struct packet *p)
+{
+	u8 type = p->icmp_type;
+
+	if (!is_icmp(p) || p->later_fragment)
+		return false;
+	if (p->proto == IPPROTO_ICMP_)
+		return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
+		       type == ICMP_PARAMETER;
+	return type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER;
+}
+
+/* Addresses of the packet that an ICMP error is about; where its transport header begins, 0: it cannot be read. */
+static inline u32 policy_embedded(struct __sk_buff *skb, struct packet *p, u32 *src, u32 *dst, u8 *proto)
+{
+	u32 at = p->l4 + ICMP_HEADER;
+
+	if (p->family == 4) {
+		struct ipv4_head ip;
+
+		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version_ihl >> 4 != 4)
+			return 0;
+		map_ipv4(src, ip.src);
+		map_ipv4(dst, ip.dst);
+		*proto = ip.proto;
+		return at + (ip.version_ihl & 15) * 4;
+	}
+	if (bpf_skb_load_bytes(skb, at + IPV6_NEXT, proto, 1) < 0 ||
+	    bpf_skb_load_bytes(skb, at + IPV6_SRC, src, 16) < 0 || bpf_skb_load_bytes(skb, at + IPV6_DST, dst, 16) < 0)
+		return 0;
+	return at + sizeof(struct ipv6_head);
+}
+
+/* Is an ICMP error about a connection that passed? It comes back along the connection, so it embeds the other way. */
+static inline bool policy_related(struct __sk_buff *skb, struct packet *p, bool out)
+{
+	struct conn_key key = {.ifindex = skb->ifindex};
+	struct conn *about;
+	u16 ports[2];
+	u32 at = policy_embedded(skb, p, out ? key.remote : key.local, out ? key.local : key.remote, &key.proto);
+
+	if (!at)
+		return false;
+	if (key.proto == IPPROTO_ICMP_ || key.proto == IPPROTO_ICMPV6_) {
+		if (bpf_skb_load_bytes(skb, at + 4, ports, 2) < 0)
+			return false;
+		ports[1] = ports[0]; /* the identifier of an echo */
+	} else if (bpf_skb_load_bytes(skb, at, ports, 4) < 0) {
+		return false;
+	}
+	key.local_port = bpf_ntohs(ports[out ? 1 : 0]);
+	key.remote_port = bpf_ntohs(ports[out ? 0 : 1]);
+	about = connections.lookup(&key);
+	return about && !about->denied;
+}
+
+static inline u32 policy_class(const u32 *address, u32 side)
+{
+	struct network_key key = {.prefixlen = 128};
+	struct class_of *found = classes.lookup((struct address_key *)address);
+
+	if (found && found->side[side & 1])
+		return found->side[side & 1];
+	copy_address(key.addr, address);
+	found = networks.lookup(&key);
+	return found && found->side[side & 1] ? found->side[side & 1] : CLASS_WORLD;
+}
+
+/* The rule that holds for a class and the port that a connection was opened to. */
+static inline struct policy_rule *policy_find(u32 ruleset, u32 class, u8 proto, u16 port)
+{
+	struct policy_key key = {.prefixlen = POLICY_KEY_BITS, .ruleset = ruleset, .class = class, .proto = proto};
+	struct policy_rule *found;
+
+	key.port[0] = port >> 8;
+	key.port[1] = port & 255;
+	found = policies.lookup(&key);
+	if (found)
+		return found;
+	key.class = CLASS_ANY;
+	found = policies.lookup(&key);
+	return found ? found : rulesets.lookup(&ruleset);
+}
+
+static inline void policy_apply(u32 ruleset, struct policy_rule *found, struct ruling *r)
+{
+	struct policy_rule *otherwise;
+
+	r->rule = found ? found->rule : 0;
+	r->audit = found && found->audit && found->action == POLICY_DENY;
+	r->reason = DROP_NONE;
+	if (r->audit || (found && found->action == POLICY_ALLOW))
+		return;
+	otherwise = rulesets.lookup(&ruleset);
+	r->reason = found && otherwise && otherwise->rule != found->rule ? DROP_POLICY_DENY : DROP_POLICY_DENIED;
+}
+
+/*
+ * Who opened the connection of this packet? Known is it where the first packet
+ * was seen. In the middle of a TCP stream it is guessed by the ports, and the
+ * guess is trusted where one of them, and only one, is of the range that clients
+ * get. Where it is not, either direction may speak for the packet: `unsure`. For
+ * all other protocols a packet without a connection opens one.
+ */
+static inline u8 policy_direction(struct packet *p, struct conn *c, bool out, bool *unsure)
+{
+	u8 marks = 0;
+	bool sender = true;
+
+	if (c && !(c->marks & MARK_MIDSTREAM))
+		return c->direction;
+	if (p->proto == IPPROTO_TCP_) {
+		sender = sender_initiates(p, &marks);
+		*unsure = marks && (p->src_port >= EPHEMERAL_PORTS) == (p->dst_port >= EPHEMERAL_PORTS);
+	}
+	return sender == out ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+}
+
+/* Ask the ruleset of the direction in which the connection was opened, or of either. */
+static inline void policy_judge(struct conn_key *key, struct isolation *own, u32 side, bool unsure, struct ruling *r)
+{
+	bool ports = key->proto == IPPROTO_TCP_ || key->proto == IPPROTO_UDP_ || key->proto == IPPROTO_SCTP_;
+	u32 class = policy_class(key->remote, side);
+
+#pragma clang loop unroll(disable)
+	for (int way = 0; way < POLICY_WAYS; way++) {
+		bool egress = r->direction == DIRECTION_EGRESS;
+		u32 ruleset = egress ? own->egress : own->ingress;
+		u16 port = egress ? key->remote_port : key->local_port;
+
+		if (!ruleset) {
+			r->rule = r->reason = r->audit = 0;
+			return;
+		}
+		policy_apply(ruleset, policy_find(ruleset, class, key->proto, ports ? port : 0), r);
+		if (!unsure || way || r->reason == DROP_NONE)
+			return;
+		r->direction ^= OTHER_DIRECTION;
+	}
+}
+
+/* What is remembered of the connection; false: the packet has to be judged. */
+static inline bool policy_remembered(struct policy_state *state, struct packet *p, struct conn *c, struct ruling *r)
+{
+	if (c->detoured)
+		return true; /* the workload talks to itself through a Service */
+	if (policy_stateless(p))
+		return !r->generation;
+	if (c->generation == r->generation) {
+		r->reason = c->denied;
+		r->rule = c->denied ? c->rule : 0;
+		return true;
+	}
+	return (state->flags & POLICY_FLAG_KEEP) && !c->denied;
+}
+
+static inline void policy_hit(u32 rule)
+{
+	u64 one = 1;
+	u64 *hits = rule_hits.lookup(&rule);
+
+	if (hits)
+		*hits += 1;
+	else if (rule_hits.update(&rule, &one) < 0)
+		count(COUNTER_POLICY_UNCOUNTED, 1);
+}
+
+/* Judge a packet of a workload that has a verdict, `own`, or that must not pass without one. */
+static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct conn *c, bool out,
+				struct isolation *own, u32 side, struct ruling *r)
+{
+	bool unsure = false;
+
+	if (own && out && (own->flags & GUARD_SOURCE) && policy_spoofed(p, skb->ifindex)) {
+		r->reason = DROP_INVALID_SOURCE_IP;
+		return;
+	}
+	if (own && !own->ingress && !own->egress)
+		return;
+	if (policy_link(p, out) || policy_at_home(key))
+		return;
+	if (!own) {
+		r->reason = DROP_POLICY_DENIED;
+	} else if (p->marks & MARK_NO_PORTS) {
+		r->reason = (out ? own->egress : own->ingress) ? DROP_IP_FRAGMENTATION_NOT_SUPPORTED : DROP_NONE;
+	} else if (!is_icmp_error(p) || !policy_related(skb, p, out)) {
+		r->direction = policy_direction(p, c, out, &unsure);
+		policy_judge(key, own, side, unsure, r);
+	}
+}
+
+/* What policy says of a packet; `c` is the connection that it belongs to, 0: it opens one. */
+static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct conn *c, bool out,
+				struct ruling *r)
+{
+	u32 zero = 0;
+	struct policy_state *state = policy_state.lookup(&zero);
+	struct isolation *own;
+
+	if (!state)
+		return;
+	own = policy_isolation(state, skb->ifindex);
+	if (own)
+		r->generation = own->generation;
+	else if (state->flags & POLICY_FLAG_DENY_UNKNOWN)
+		r->generation = POLICY_UNKNOWN;
+	if (!c || !policy_remembered(state, p, c, r)) {
+		r->judged = 1;
+		if (r->generation)
+			policy_first(skb, p, key, c, out, own, state->epoch, r);
+	}
+	if (r->rule)
+		policy_hit(r->rule);
+	if (r->audit)
+		count(COUNTER_POLICY_AUDITED, 1);
+}
+
+/* Keep what was said with its connection. */
+static inline void policy_keep(struct conn *c, struct ruling *r)
+{
+	c->generation = r->generation;
+	c->rule = r->rule;
+	c->denied = 0;
+	if (r->direction)
+		c->direction = r->direction;
+}
+
+/*
+ * Count a packet that must not pass, and cut the connection that it belongs to.
+ * One whose direction is a guess is not cut: its next packet may say otherwise.
+ */
+static inline void policy_deny(struct packet *p, struct conn *c, struct ruling *r)
+{
+	if (r->reason == DROP_INVALID_SOURCE_IP)
+		count(COUNTER_SOURCE_INVALID, 1);
+	else if (r->reason == DROP_IP_FRAGMENTATION_NOT_SUPPORTED)
+		count(COUNTER_POLICY_UNREADABLE, 1);
+	else
+		count(COUNTER_POLICY_DROPPED, 1);
+	if (!c || !r->judged || (c->marks & MARK_MIDSTREAM) || policy_stateless(p))
+		return;
+	c->generation = r->generation;
+	c->rule = r->rule;
+	c->denied = r->reason;
+}
+
+/* Was the denial of this connection told lately? If not, it is now. */
+static inline bool policy_told(struct conn_key *key, u64 now)
+{
+	u64 *told = denials.lookup(key);
+
+	if (told && now - *told < REPORT_INTERVAL_NS)
+		return true;
+	denials.update(key, &now);
+	return false;
+}
+
+/* Must a packet that cannot be read be kept from or to the workload? */
+static inline bool policy_restricts(u32 ifindex, bool out)
+{
+	u32 zero = 0;
+	struct policy_state *state = policy_state.lookup(&zero);
+	struct isolation *own = state ? policy_isolation(state, ifindex) : 0;
+
+	if (!own)
+		return state && (state->flags & POLICY_FLAG_DENY_UNKNOWN);
+	return out ? own->egress : own->ingress;
+}
+
+#endif
