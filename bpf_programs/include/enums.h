@@ -51,8 +51,7 @@ enum scope {
 /* Bits of translation.marks. */
 enum translation_mark {
 	TRANSLATION_REPLY = 1, /* packets to the client */
-	TRANSLATION_ROUTE =
-		2, /* sent on from here: the node's stack takes nothing that has its own address as source */
+	TRANSLATION_ROUTE = 2, /* sent on from here; the node's stack takes no packet from its own address */
 };
 
 /* Why a record was written. */

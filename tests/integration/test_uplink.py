@@ -21,16 +21,18 @@ from tests.support.outside import CLIENT, NEIGHBOUR, NODE, Outside, attach, outs
 
 WHOAMI = Path(__file__).parents[1] / "support" / "whoami.py"
 PORT = 8080
+STRANGER = ("198.18.0.50", "2001:db8:18::50")
 HERE = (IPv4Network("10.244.1.0/24"), IPv6Network("fd00:10:244:1::/64"))
 THERE = (IPv4Network("10.244.2.0/24"), IPv6Network("fd00:10:244:2::/64"))
 FAMILIES = {"IPv4": 0, "IPv6": 1}
 PROTOCOLS = ("TCP", "UDP")
-NUMBERS = {"cluster": 1, "local": 2, "empty": 3, "away": 4, "ranged": 5, "sticky": 6, "host": 7}
+NUMBERS = {"cluster": 1, "local": 2, "empty": 3, "away": 4, "ranged": 5, "sticky": 6, "host": 7, "echo": 8, "moving": 9}
 """Services by their number, from which their addresses and node ports follow"""
 
 ASK = """
 import json, socket, sys
 address, port, kind, times = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+size = int(sys.argv[5])
 answers = []
 for _ in range(times):
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET,
@@ -39,11 +41,22 @@ for _ in range(times):
         try:
             s.connect((address, port))
             if kind == "UDP":
-                s.send(b"who")
+                s.send(b"who" * size)
             answers.append(s.recv(100).decode().split())
         except OSError as error:
             answers.append(["error", error.__class__.__name__])
 print(json.dumps(answers))
+"""
+
+ECHO = """
+import socket, threading
+def serve(s):
+    while data := s.recv(1 << 16):
+        s.sendall(b"%d " % len(data))
+listener = socket.create_server(("::", 8080), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
 
@@ -56,10 +69,19 @@ class City:
     neighbour: TestNode
     agent: AgentProcess
 
-    def ask(self, address: str, port: int, protocol: str = "TCP", times: int = 12, machine: str = "client") -> Any:
+    def ask(
+        self, address: str, port: int, protocol: str = "TCP", times: int = 12, machine: str = "client", size: int = 1
+    ) -> Any:
         """Pairs of who answered and whom it saw, one a connection."""
-        code = f"import sys\nsys.argv = ['', {address!r}, {port}, {protocol!r}, {times}]\n{ASK}"
+        code = f"import sys\nsys.argv = ['', {address!r}, {port}, {protocol!r}, {times}, {size}]\n{ASK}"
         return json.loads(self.world.python(code, machine))
+
+    def ask_inside(self, address: str, port: int, workload: str = "") -> Any:
+        """What a workload gets, or a process of the node, which is in the agent's cgroup as well."""
+        code = f"import sys\nsys.argv = ['', {address!r}, {port}, 'TCP', 2, 1]\n{ASK}"
+        argv = [sys.executable, "-c", code]
+        process = self.node.popen(argv, workload, cgroup=self.node.cgroup, stdout=subprocess.PIPE)
+        return json.loads(process.communicate(timeout=30)[0])
 
     def counter(self, which: Counter) -> int:
         """A counter of the datapath."""
@@ -80,7 +102,9 @@ def vip(kind: str, service: str, family: int) -> tuple[str, int]:
     return f"{prefixes[kind][family]}{number}", 80
 
 
-def objects(name: str, endpoints: list[tuple[tuple[str, str], str]], **spec: Any) -> list[dict[str, Any]]:
+def objects(
+    name: str, endpoints: list[tuple[tuple[str, str], str]], target: int = PORT, **spec: Any
+) -> list[dict[str, Any]]:
     """A Service of both families and protocols that is reached in every way; endpoints are addresses and their node."""
     made = manifests.service(name, [vip("ClusterIP", name, family)[0] for family in (0, 1)], 80, PORT)
     made["spec"] |= {
@@ -96,7 +120,7 @@ def objects(name: str, endpoints: list[tuple[tuple[str, str], str]], **spec: Any
     made["status"] = {"loadBalancer": {"ingress": ingress}}
     slices = [manifests.endpoint_slice(name, ["0.0.0.0" if family == 0 else "::"], PORT) for family in (0, 1)]
     for family, one in enumerate(slices):
-        one["ports"] = [{"name": kind.lower(), "port": PORT, "protocol": kind} for kind in PROTOCOLS]
+        one["ports"] = [{"name": kind.lower(), "port": target, "protocol": kind} for kind in PROTOCOLS]
         one["endpoints"] = [
             {"addresses": [addresses[family]], "nodeName": where, "conditions": {"ready": True}}
             for addresses, where in endpoints
@@ -117,6 +141,13 @@ def serve(made: TestNode, workload: str, name: str = "", port: int = PORT) -> No
     assert server.stdout.readline() == b"ready\n"
 
 
+def run(made: TestNode, workload: str, code: str) -> None:
+    """Run a server that says when it listens."""
+    server = made.popen([sys.executable, "-c", code], workload, stdout=subprocess.PIPE)
+    assert server.stdout
+    assert server.stdout.readline() == b"ready\n"
+
+
 @pytest.fixture(scope="module")
 def city(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
     with (
@@ -125,6 +156,7 @@ def city(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]
         node(THERE) as neighbour,
         agent_on(made, tmp_path_factory.mktemp("agent"), uplinks=["upl*"]) as agent,
     ):
+        world.machine("stranger", STRANGER)
         attach(made, world)
         attach(neighbour, world, NEIGHBOUR)
         world.route(made.name, *zip(map(str, THERE), NEIGHBOUR, strict=True))
@@ -133,12 +165,15 @@ def city(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]
             (("10.96.0.0/16", "203.0.113.0/24", "192.0.2.0/24"), NODE[0]),
             (("fd00:10:96::/64", "2001:db8:113::/64", "2001:db8:2::/64"), NODE[1]),
         ):
-            world.route("client", *((prefix, gateway) for prefix in prefixes))
+            for machine in ("client", "stranger"):
+                world.route(machine, *((prefix, gateway) for prefix in prefixes))
         for workload in ("here", "pinned"):
             made.add(workload)
             serve(made, workload)
-        neighbour.add("there")
+        for workload in ("there", "echo"):
+            neighbour.add(workload)
         serve(neighbour, "there")
+        run(neighbour, "echo", ECHO)
         serve(made, "", "host", 8081)
         built = City(world, made, neighbour, agent)
         write(built)
@@ -159,7 +194,8 @@ def write(city: City) -> None:
         "away": objects("away", everywhere[1:], externalTrafficPolicy="Local"),
         "ranged": objects("ranged", everywhere, loadBalancerSourceRanges=["198.18.0.96/28", " 2001:db8:18::96/124"]),
         "sticky": objects("sticky", everywhere, sessionAffinity="ClientIP"),
-        "host": [],
+        "host": objects("host", [(NODE, "node-1")], target=8081),
+        "echo": objects("echo", [(both(city.neighbour.spaces["echo"]), "node-2")]),
     }
     documents = [one for service in services.values() for one in service]
     (city.agent.manifests / "city.yaml").write_text(manifests.dump(pinned, *documents))
@@ -184,3 +220,83 @@ def test_policy_local_reaches_backends_of_this_node_that_see_the_client(
 ) -> None:
     answers = city.ask(*vip(kind, "local", family), protocol)
     assert {tuple(answer) for answer in answers} == {("here", CLIENT[family])}
+
+
+EVERY_KIND = ["NodePort", "LoadBalancer", "ExternalIP", "ClusterIP"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_where_nothing_serves_a_client_outside_is_refused_at_once(
+    city: City, kind: str, family: int, protocol: str
+) -> None:
+    assert city.ask(*vip(kind, "empty", family), protocol, 1) == [["error", "ConnectionRefusedError"]]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_a_port_that_a_known_cluster_ip_does_not_have_is_refused(city: City, family: int) -> None:
+    address, _ = vip("ClusterIP", "cluster", family)
+    assert city.ask(address, 81, times=1) == [["error", "ConnectionRefusedError"]]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_policy_local_without_a_backend_here_drops_what_comes_from_outside_and_inside_reaches_all(
+    city: City, family: int
+) -> None:
+    before = city.counter(Counter.SERVICE_DROPPED)
+    assert city.ask(*vip("NodePort", "away", family), times=1) == [["error", "TimeoutError"]]
+    assert city.counter(Counter.SERVICE_DROPPED) > before
+    assert {name for name, _ in city.ask_inside(*vip("NodePort", "away", family), workload="here")} == {"there"}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_source_ranges_keep_strangers_from_the_balancers_address_and_from_no_other(city: City, family: int) -> None:
+    before = city.counter(Counter.SOURCE_RANGE)
+    assert {name for name, _ in city.ask(*vip("LoadBalancer", "ranged", family))} == {"here", "there"}
+    assert city.ask(*vip("NodePort", "ranged", family), times=1, machine="stranger")[0][1] == NODE[family]
+    place = vip("LoadBalancer", "ranged", family)
+    assert city.ask(*place, times=1, machine="stranger") == [["error", "TimeoutError"]]
+    assert city.counter(Counter.SOURCE_RANGE) > before
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_source_ranges_hold_for_workloads_and_for_the_node_too(city: City, family: int) -> None:
+    place = vip("LoadBalancer", "ranged", family)
+    assert city.ask_inside(*place, workload="here") == [["error", "TimeoutError"]] * 2
+    assert city.ask_inside(*place) == [["error", "OSError"]] * 2
+    open_place = vip("ExternalIP", "ranged", family)
+    assert {name for name, _ in city.ask_inside(*open_place, workload="here")} <= {"here", "there"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_affinity_keeps_a_client_outside_with_its_backend(city: City, family: int, protocol: str) -> None:
+    answers = [
+        name
+        for kind in ("NodePort", "LoadBalancer")
+        for name, _ in city.ask(*vip(kind, "sticky", family), protocol, times=15)
+    ]
+    assert len(answers) == 30
+    assert len(set(answers)) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_a_host_port_leads_to_its_pod_which_sees_the_client(city: City, family: int) -> None:
+    assert city.ask(NODE[family], 9000, times=3) == [["pinned", CLIENT[family]]] * 3
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_a_backend_of_the_node_itself_answers_under_the_frontends_address(
+    city: City, family: int, protocol: str
+) -> None:
+    for kind in ("NodePort", "LoadBalancer"):
+        assert city.ask(*vip(kind, "host", family), protocol, times=3) == [["host", CLIENT[family]]] * 3
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+@pytest.mark.parametrize("service", ["cluster", "local"])
+def test_datagrams_in_fragments_arrive_and_are_answered(city: City, service: str, family: int) -> None:
+    answers = city.ask(*vip("NodePort", service, family), "UDP", times=8, size=1200)
+    assert {name for name, _ in answers} == ({"here", "there"} if service == "cluster" else {"here"})
