@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """labels (`key` or `key=value`) of pods that are left to the per-packet path too, such as those of a service mesh
     that must see ClusterIPs; the annotation `remora.io/service-path: packet` does it for one pod, `socket` undoes it"""
     flow_capacity: Count = 262_144
-    """flow records that are kept (168 bytes each), where Hubble keeps 4,095"""
+    """flow records that are kept (184 bytes each), where Hubble keeps 4,095"""
     services: Count = 65_536
     """frontends in the kernel (entries): 10,000 Services with two ports and two families, with room"""
     backends: Count = 262_144

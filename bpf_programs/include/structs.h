@@ -115,10 +115,16 @@ struct conn {
 	u8 open;           /* HTTP requests that wait for their response */
 	u8 sampled;        /* heads of these requests and responses are copied */
 	u8 since;          /* window of time in which that was decided, low bits */
+	u8 failure;        /* enum failure, once it was told */
+	u8 used;           /* the responder has sent more than SYN-ACKs */
 	u8 denied;         /* established before policy denied it: nothing passes any more */
-	u8 pad;
+	u8 pad[7];
 	u32 rule;            /* the rule that admitted or denied it, 0: none */
 	u32 generation;      /* of the guard that it was judged under, 0: none */
+	u32 srtt_us;         /* us, of the local end's socket; 0: not known */
+	u32 retransmits;     /* of the local end's socket */
+	u32 isn;             /* sequence number of the initiator's SYN */
+	u32 dropped;         /* kernel drop reason of a packet of the handshake; 0: none was dropped */
 	struct conn_side in; /* to the workload */
 };
 
@@ -158,7 +164,11 @@ struct flow_event {
 	u8 src_mac[MAC_LEN];
 	u8 dst_mac[MAC_LEN];
 	u8 comm[COMM_LEN];
-	u32 rule; /* number of the rule that decided, 0: none */
+	u32 rule;        /* number of the rule that decided, 0: none */
+	u32 srtt_us;     /* us, smoothed round trip as the local end's socket measures it; 0: not known */
+	u32 retransmits; /* segments that the local end's socket sent again, so far */
+	u32 failure;     /* enum failure; 0 except in the one record that tells it */
+	u32 detail;      /* of the failure: the kernel's drop reason, or ICMP type << 8 | code */
 };
 
 /* HTTP requests whose heads this CPU copied in the present window of time. */

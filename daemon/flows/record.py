@@ -57,6 +57,10 @@ class FlowRecord(NamedTuple):
     dst_mac: bytes
     comm: bytes
     rule: int
+    srtt_us: int
+    retransmits: int
+    failure: int
+    detail: int
 
 
 def read_record(row: Row) -> FlowRecord:
