@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     proxymode_address: str = ""
     """address and port of /proxyMode, kube-proxy's is 127.0.0.1:10249; empty: none"""
     flow_capacity: Count = 262_144
-    """flow records that are kept (168 bytes each), where Hubble keeps 4,095"""
+    """flow records that are kept (184 bytes each), where Hubble keeps 4,095"""
     services: Count = 65_536
     """frontends in the kernel (entries): 10,000 Services with two ports and two families, with room"""
     backends: Count = 262_144

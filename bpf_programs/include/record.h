@@ -48,6 +48,10 @@ static inline void record_fill(struct flow_event *e, struct packet *p, struct co
 	e->marks = p->marks | c->marks;
 	__builtin_memcpy(e->comm, c->comm, COMM_LEN);
 	e->pad = 0;
+	e->srtt_us = c->srtt_us;
+	e->retransmits = c->retransmits;
+	e->failure = FAILURE_NONE;
+	e->detail = 0;
 }
 
 static inline void record_macs(struct __sk_buff *skb, struct flow_event *e)

@@ -57,16 +57,21 @@ struct conn {
 	u32 pid;         /* connecting process, 0: unknown */
 	u32 frontend[4]; /* translated per packet: what the workload asked for */
 	u8 comm[COMM_LEN];
-	u16 frontend_port; /* translated per packet: in host order; 0: not translated here */
-	u8 direction;      /* enum direction */
-	u8 marks;          /* enum mark */
-	u8 ended;          /* an EVENT_END was written */
-	u8 probe;          /* payload heads are copied on this device */
-	u8 detoured;       /* packets from the workload under this key take a detour */
-	u8 open;           /* HTTP requests that wait for their response */
-	u8 sampled;        /* heads of these requests and responses are copied */
-	u8 since;          /* window of time in which that was decided, low bits */
-	u8 pad[2];
+	u16 frontend_port;   /* translated per packet: in host order; 0: not translated here */
+	u8 direction;        /* enum direction */
+	u8 marks;            /* enum mark */
+	u8 ended;            /* an EVENT_END was written */
+	u8 probe;            /* payload heads are copied on this device */
+	u8 detoured;         /* packets from the workload under this key take a detour */
+	u8 open;             /* HTTP requests that wait for their response */
+	u8 sampled;          /* heads of these requests and responses are copied */
+	u8 since;            /* window of time in which that was decided, low bits */
+	u8 failure;          /* enum failure, once it was told */
+	u8 used;             /* the responder has sent more than SYN-ACKs */
+	u32 srtt_us;         /* us, of the local end's socket; 0: not known */
+	u32 retransmits;     /* of the local end's socket */
+	u32 isn;             /* sequence number of the initiator's SYN */
+	u32 dropped;         /* kernel drop reason of a packet of the handshake; 0: none was dropped */
 	struct conn_side in; /* to the workload */
 };
 
@@ -107,6 +112,10 @@ struct flow_event {
 	u8 dst_mac[MAC_LEN];
 	u8 comm[COMM_LEN];
 	u32 pad;
+	u32 srtt_us;     /* us, smoothed round trip as the local end's socket measures it; 0: not known */
+	u32 retransmits; /* segments that the local end's socket sent again, so far */
+	u32 failure;     /* enum failure; 0 except in the one record that tells it */
+	u32 detail;      /* of the failure: the kernel's drop reason, or ICMP type << 8 | code */
 };
 
 /* HTTP requests whose heads this CPU copied in the present window of time. */

@@ -56,6 +56,10 @@ class FlowRecord(NamedTuple):
     src_mac: bytes
     dst_mac: bytes
     comm: bytes
+    srtt_us: int
+    retransmits: int
+    failure: int
+    detail: int
 
 
 def read_record(row: Row) -> FlowRecord:

@@ -1,6 +1,6 @@
 """The flow store: the last quarter million flow records, as they came from the kernel.
 
-One numpy array is the ring, so a record costs its 168 bytes and nothing else; pages are touched only when they are
+One numpy array is the ring, so a record costs its 184 bytes and nothing else; pages are touched only when they are
 filled. Sequence numbers count every record since the start and never repeat: a reader remembers one, and sees from the
 answer's `start` how many records it was too slow for.
 
