@@ -1,28 +1,23 @@
-"""The Prometheus endpoint: Hubble's flow metrics, and the agent's own under `remora_`.
+"""The agent's own metrics, under `remora_`: what it programmed, how full things are, what it costs.
 
 Everything is read at scrape; between scrapes nothing is computed.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from daemon.agent import counters
 from ebpf import btf
 from ebpf.datapath import Datapath
-from ebpf.errors import RemoraError
 
 if TYPE_CHECKING:
     from daemon.agent.view import View
-
-log = logging.getLogger(__name__)
 
 
 class AgentCollector(Collector):
@@ -93,23 +88,3 @@ class AgentCollector(Collector):
 @cache
 def _reasons() -> dict[int, str]:
     return btf.drop_reasons()
-
-
-def serve(address: str, *collectors: Collector) -> Callable[[], None]:
-    """Serve /metrics on `host:port`; the returned function ends it. Raises RemoraError where the port is taken."""
-    registry = CollectorRegistry()
-    for collector in collectors:
-        registry.register(collector)
-    host, _, port = address.rpartition(":")
-    try:
-        server, thread = start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
-    except (OSError, ValueError) as error:
-        hint = "free it, or name another with metrics_address in the settings"
-        raise RemoraError(f"cannot serve metrics on {address}: {error}", hint) from error
-
-    def end() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return end
