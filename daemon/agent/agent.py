@@ -87,7 +87,7 @@ class Agent:
         await server.start()
         stack.push_async_callback(server.stop)
         if self.settings.metrics_address:
-            own = AgentCollector(self.programmer.datapath, view)
+            own = AgentCollector(self.programmer.datapath, view, server.calls)
             told = Exposition([self.flow_metrics.text], [own, self.proxy])
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from prometheus_client import Histogram
+
 from daemon.endpoints import Device, Devices, WorkloadRegistry
 from daemon.model import Directory, Node
 from daemon.model.snapshot import Snapshot
@@ -49,6 +51,7 @@ class Programmer:
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
+        self.syncs = Histogram("remora_sync_seconds", "Time that a reconciliation took.", registry=None)
         self._attached: dict[int, Device] = {}
         self._gone: set[Target] = set()
         self._gone_before: set[Target] = set()
@@ -106,6 +109,7 @@ class Programmer:
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
         self._sync_devices(devices)
         self.last_sync = time.monotonic() - started
+        self.syncs.observe(self.last_sync)
 
     def _sync_services(self, snapshot: Snapshot) -> None:
         before = self.table
