@@ -113,9 +113,16 @@ class LinkInfo(ct.Structure):
 
 
 class ProgramInfo(ct.Structure):
-    """Head of struct bpf_prog_info, up to the id."""
+    """struct bpf_prog_info as far as it is read; runs are counted where kernel.bpf_stats_enabled is set."""
 
-    _fields_ = (("type", ct.c_uint32), ("id", ct.c_uint32), ("rest", ct.c_uint8 * 248))
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("code", ct.c_uint8 * 184),
+        ("run_time", ct.c_uint64),
+        ("runs", ct.c_uint64),
+        ("rest", ct.c_uint8 * 48),
+    )
 
 
 def info(fd: int, into: ct.Structure, what: str) -> None:
@@ -124,11 +131,16 @@ def info(fd: int, into: ct.Structure, what: str) -> None:
     call(f"cannot read {what}", "bpf_obj_get_info_by_fd", fd, ct.byref(into), ct.byref(size))
 
 
-def program_id(fd: int) -> int:
-    """The kernel's id of a program; raises KernelError."""
+def program_info(fd: int) -> ProgramInfo:
+    """What the kernel says of a program; raises KernelError."""
     data = ProgramInfo()
     info(fd, data, "program information")
-    return int(data.id)
+    return data
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of a program; raises KernelError."""
+    return int(program_info(fd).id)
 
 
 def supports_program(kind: ProgramType) -> bool:

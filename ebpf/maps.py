@@ -102,6 +102,10 @@ class HashMap:
             first = False
         self._size = seen
 
+    def count(self) -> int:
+        """Entries that the map holds now; reads all of it, some thousand at a time."""
+        return sum(len(keys) for keys, _ in self.chunks())
+
     def lookup(self, key: Columns) -> Columns | None:
         """The value of one key (shape (1,)) or None."""
         value = np.empty(1, self.spec.value)

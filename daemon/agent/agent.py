@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from daemon.agent import metrics, notify
+from daemon.agent import exposition, notify
+from daemon.agent.exposition import Exposition
 from daemon.agent.metrics import AgentCollector
 from daemon.agent.programmer import Programmer
 from daemon.agent.proxy import Proxy
@@ -23,7 +24,8 @@ from daemon.api import ApiServer
 from daemon.endpoints import Devices, Discovery
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
-from daemon.flows.metrics import FlowMetrics
+from daemon.flows.metrics import FlowMetrics, parse
+from daemon.flows.names import DnsNames
 from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.store import FlowStore
 from daemon.model import Directory
@@ -51,6 +53,7 @@ class Agent:
         self.discovery = Discovery(self._devices_found, uplinks=settings.uplinks)
         self.devices = Devices()
         self.proxy = Proxy(self.programmer.table.node)
+        self._metrics = parse(settings.metrics)
         self._snapshot: Snapshot | None = None
         self._scanned = asyncio.Event()
         self._changed = asyncio.Event()
@@ -84,8 +87,9 @@ class Agent:
         await server.start()
         stack.push_async_callback(server.stop)
         if self.settings.metrics_address:
-            own = AgentCollector(self.programmer.datapath, view)
-            stack.callback(metrics.serve(self.settings.metrics_address, self.flow_metrics, own, self.proxy))
+            own = AgentCollector(self.programmer.datapath, view, server.calls)
+            told = Exposition([self.flow_metrics.text], [own, self.proxy])
+            stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
         stack.push_async_callback(self._cancel)
@@ -104,8 +108,9 @@ class Agent:
     def _watch(self, stack: AsyncExitStack) -> View:
         datapath = self.programmer.datapath
         store = FlowStore(datapath.flow_dtype, self.settings.flow_capacity)
-        self.flow_metrics = FlowMetrics(self.directory)
-        pipeline = FlowPipeline(store, self.flow_metrics)
+        names = DnsNames()
+        self.flow_metrics = FlowMetrics(self.directory, self._metrics, self.settings.metric_series, names)
+        pipeline = FlowPipeline(store, self.flow_metrics, names)
         reader = Reader(datapath, pipeline, self.flow_metrics)
         reader.start()
         stack.callback(reader.stop)

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from prometheus_client import Histogram
+
 from daemon.agent.guards import wanted_guards
 from daemon.agent.uplinks import Uplinks
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
@@ -56,6 +58,7 @@ class Programmer:
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
+        self.syncs = Histogram("remora_sync_seconds", "Time that a reconciliation took.", registry=None)
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
         self._uplinks = Uplinks(datapath)
@@ -127,6 +130,7 @@ class Programmer:
         if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
             self._guarded("policies", lambda: self._sync_policies(snapshot, devices))
         self.last_sync = time.monotonic() - started
+        self.syncs.observe(self.last_sync)
 
     def _sync_services(self, snapshot: Snapshot) -> None:
         before = self.table

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from daemon.agent.sweep import Sweeper
+from daemon.agent.sweep import Census, Sweeper
 from daemon.flows.metrics import FlowMetrics, LostSource
 from daemon.flows.pipeline import FlowPipeline, PayloadRecord
 from ebpf.constants import Counter
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
+from ebpf.libbpf import MapType
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +47,19 @@ class Reader(Thread):
         self._flows = datapath.ring("flows")
         self._payloads = datapath.ring("payloads")
         self._sweeper = Sweeper(datapath.maps["connections"], datapath.maps["translations"], datapath.flow_dtype)
+        self._census = Census(
+            table
+            for name, table in datapath.maps.items()
+            if table.spec.kind is MapType.LRU_HASH and name != "connections"  # the sweep counts those
+        )
         self._wake, self._woken = os.pipe()
         self._stopping = False
         self.failures = 0
         """batches that could not be processed; each was logged and left out"""
+
+    def waiting(self) -> dict[str, int]:
+        """Bytes that wait in each ring buffer."""
+        return {"flows": self._flows.fill(), "payloads": self._payloads.fill()}
 
     def stop(self) -> None:
         """Take what is there, end the thread and close the rings."""
@@ -108,6 +118,7 @@ class Reader(Thread):
         rows = self._sweeper.sweep(time.monotonic_ns())
         if len(rows):
             self._pipeline.ingest(rows, [])
+        self._census.next()
 
     def _split(self, record: bytes) -> PayloadRecord:
         """A payload record's flow, kind and bytes; the record is cut after the bytes that are filled."""

@@ -13,18 +13,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prometheus_client import Histogram
+
 from daemon.agent import counters
 from daemon.agent.operate import Operate
 from daemon.agent.services_view import services
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
-from daemon.flows.pipeline import FlowPipeline
+from daemon.flows.pipeline import FlowPipeline, PipelineStats
 from daemon.flows.store import FlowStore
 from daemon.model import Directory
 from daemon.model.snapshot import Problem, Severity
 from daemon.proto import remora_pb2 as pb
 from ebpf.constants import Counter
-from ebpf.libbpf import MapType, program_id
+from ebpf.libbpf import MapType, ProgramInfo, program_info
 
 if TYPE_CHECKING:
     from daemon.agent.agent import Agent
@@ -140,6 +142,16 @@ class View:
         return self._agent.programmer.sockets_closed
 
     @property
+    def pipeline(self) -> PipelineStats:
+        """What became of payload heads."""
+        return self._pipeline.stats
+
+    @property
+    def syncs(self) -> Histogram:
+        """How long reconciliations took."""
+        return self._agent.programmer.syncs
+
+    @property
     def last_sync(self) -> float:
         """Seconds that the last reconciliation took."""
         return self._agent.programmer.last_sync
@@ -164,7 +176,7 @@ class View:
                 pb.Feature(name=item.name, present=item.present, purpose=item.serves, required=item.required)
                 for item in datapath.features.items
             ],
-            programs=self._programs(),
+            programs=self.programs(),
             maps=self.maps(),
             sources=[self._source()],
             counters=self._counters(),
@@ -182,7 +194,7 @@ class View:
     def _map(self, name: str) -> pb.Map:
         spec = self._datapath.build.maps[name]
         plain = spec.kind in (MapType.HASH, MapType.LRU_HASH, MapType.LPM_TRIE)
-        fill = self._datapath.maps[name].fill if plain else None
+        fill = self._datapath.maps[name].fill if plain else self._reader.waiting().get(name)
         return pb.Map(
             name=name,
             type=spec.kind.name.lower(),
@@ -194,12 +206,13 @@ class View:
             uncounted=fill is None,
         )
 
-    def _programs(self) -> list[pb.Program]:
+    def programs(self) -> list[pb.Program]:
+        """Programs that are attached, with what the kernel counts of them."""
         places: dict[tuple[str, str], list[str]] = {}
         for one in self._datapath.attachments():
             places.setdefault((one.program, one.hook), []).append(one.where)
         return [
-            pb.Program(name=name, hook=hook, attached=where, id=program_id(self._datapath.program(name)))
+            _program(name, hook, where, program_info(self._datapath.program(name)))
             for (name, hook), where in places.items()
         ]
 
@@ -237,6 +250,8 @@ class View:
             "payload ring": int(totals[Counter.PAYLOAD_LOST]),
             "batches left out": self._reader.failures,
         }
+        for metric, count in self._agent.flow_metrics.dropped().items():
+            lost[f"metric {metric}, which has all the series it may"] = count
         return [pb.Loss(where=where, count=count) for where, count in lost.items()]
 
     def _warnings(self) -> Iterator[str]:
@@ -258,6 +273,10 @@ def resident_bytes() -> int:
     """Memory of this process that is in RAM now (bytes)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGESIZE")
+
+
+def _program(name: str, hook: str, where: Sequence[str], told: ProgramInfo) -> pb.Program:
+    return pb.Program(name=name, hook=hook, attached=where, id=told.id, run_count=told.runs, run_time_ns=told.run_time)
 
 
 def _problem(problem: Problem) -> pb.Problem:

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 
 from daemon.api.agent import AgentService
+from daemon.api.calls import CallCounter
 from daemon.api.health import HealthService
 from daemon.api.losses import LossLog
 from daemon.api.observer import ObserverService
@@ -37,6 +38,7 @@ class ApiServer:
 
     def __init__(self, view: AgentView, path: Path) -> None:
         self.path = path
+        self.calls = CallCounter()
         self._view = view
         self._server: grpc.aio.Server | None = None
         self._losses: asyncio.Task[None] | None = None
@@ -44,7 +46,7 @@ class ApiServer:
     async def start(self) -> None:
         """Listen. Raises SocketError when another agent does, or when the socket cannot be made."""
         _prepare(self.path)
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=_OPTIONS, interceptors=[self.calls])
         losses = LossLog(self._view.kernel_lost, time.monotonic_ns)
         observer_pb2_grpc.add_ObserverServicer_to_server(ObserverService(self._view, losses), server)
         remora_pb2_grpc.add_AgentServicer_to_server(AgentService(self._view, losses), server)

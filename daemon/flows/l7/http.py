@@ -24,6 +24,7 @@ _VALUE = 256  # characters of a header's value that are kept
 _SECRET = frozenset({"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X-Auth-Token"})
 _REMEMBERED = 1024  # segments whose heads are remembered: clients and servers repeat themselves
 _remembered: dict[bytes, tuple[HttpMessage, ...]] = {}  # by digest, so that no secret stays in memory
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#@:]*):([^/?#@]*)@")
 
 
@@ -104,8 +105,13 @@ class _Collector:
         method = "" if self._response else self.parser.get_method().decode("ascii", "replace")
         if self._response and code < 100:
             return None
-        host = next((value for name, value in self._headers if name == "Host"), "")
-        return HttpMessage(method, redact_url(_text(self._url)), protocol, code, self._kept(), host[:_VALUE])
+        url, host = redact_url(_text(self._url)), self._value("Host")[:_VALUE]
+        trace = _TRACEPARENT.match(self._value("Traceparent"))
+        return HttpMessage(method, url, protocol, code, self._kept(), host, trace_id=trace[1] if trace else "")
+
+    def _value(self, field: str) -> str:
+        """The first value of a field, "" where it is missing."""
+        return next((value for name, value in self._headers if name == field), "")
 
     def _protocol(self) -> str | None:
         """`HTTP/1.1`; `HTTP/1` when the segment ended inside the request target; None for what is not HTTP/1.x."""

@@ -33,8 +33,8 @@ class DnsMessage(Struct, frozen=True, tag=1, array_like=True, gc=False):
 class HttpMessage(Struct, frozen=True, tag=2, array_like=True, gc=False):
     """A head of HTTP/1.x (RFC 9112); requests have `code` 0.
 
-    A response carries the method, URL and host of its request once the two were paired. `url` is the request target
-    as sent until the pipeline makes it absolute.
+    A response carries the method, URL, host and trace of its request once the two were paired. `url` is the request
+    target as sent until the pipeline makes it absolute. `trace_id` is that of W3C's trace context, "" without one.
     """
 
     method: str
@@ -44,6 +44,7 @@ class HttpMessage(Struct, frozen=True, tag=2, array_like=True, gc=False):
     headers: tuple[tuple[str, str], ...] = ()
     host: str = ""
     latency_ns: int = 0
+    trace_id: str = ""
 
     @property
     def response(self) -> bool:

@@ -50,6 +50,7 @@ class _Request(NamedTuple):
     method: str
     url: str
     host: str
+    trace_id: str
 
 
 class Pairing:
@@ -75,7 +76,7 @@ class Pairing:
             self._expired += 1
             self._waiting -= 1
             del self._queues[connection]
-        self._remember(connection, _Request(time, message.method, message.url, message.host))
+        self._remember(connection, _Request(time, message.method, message.url, message.host, message.trace_id))
         return message
 
     def dns(self, conversation: bytes, time: int, message: DnsMessage) -> DnsMessage:
@@ -128,7 +129,8 @@ class Pairing:
             del self._queues[connection]
         self._paired += 1
         latency = max(1, time - request.time)
-        return replace(message, method=request.method, url=request.url, host=request.host, latency_ns=latency)
+        told = {"method": request.method, "url": request.url, "host": request.host, "trace_id": request.trace_id}
+        return replace(message, latency_ns=latency, **told)
 
     def _remember(self, connection: bytes, request: _Request) -> None:
         queue = self._queues.setdefault(connection, deque())

@@ -2,100 +2,174 @@
 
 Answers are counted under their own source and destination, which pairs them with the queries in Hubble's dashboards.
 `hubble_http_requests_total` with a status and the durations are turned round to the request's direction, as in Hubble's
-current HTTP metrics.
+current HTTP metrics. Hubble has either the status on requests (`httpV2`) or a counter of responses (`http`); dashboards
+want both, so here both handlers may be on, and the requests then carry the status.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
-from daemon.flows.metrics.series import Histograms, Series
-from daemon.flows.texts import rcode_text
-from ebpf.constants import Direction
+from daemon.flows.metrics import catalogue
+from daemon.flows.metrics.contexts import reporter
+from daemon.flows.metrics.options import Flag, Handler, HandlerConfig
+from daemon.flows.metrics.packets import World, verdict_text
+from daemon.flows.metrics.policy import PolicyMetrics
+from daemon.flows.metrics.series import Cell, Exemplar, HistogramCell
+from daemon.flows.metrics.stage import make_room
+from daemon.flows.metrics.tables import LabelledCounter, LabelledHistogram, Tables, Told
+from daemon.flows.record import FlowRecord
+from daemon.flows.texts import TCP, rcode_text
+from ebpf.constants import Verdict
 
-_REPORTERS: dict[int, str] = {Direction.EGRESS: "client", Direction.INGRESS: "server"}
-
-
-class Ends(NamedTuple):
-    """Peer numbers of source and destination."""
-
-    source: int
-    destination: int
-
-    def turned(self) -> Ends:
-        return Ends(self.destination, self.source)
-
-
-class DnsKey(NamedTuple):
-    ends: Ends
-    rcode: str
-    qtypes: str
-    ips_returned: str
-    query: str
+_POLICY_DENIED = "Policy denied"
+_KEPT = 8_192  # messages whose cells are remembered
 
 
-class DnsTypeKey(NamedTuple):
-    ends: Ends
-    type: str
-    qtypes: str
-    query: str
+class Counted(NamedTuple):
+    """Where a message counts; an exemplar goes to the last counter and to histograms that take one."""
+
+    counters: tuple[Cell, ...] = ()
+    histograms: tuple[HistogramCell, ...] = ()
+    exemplars: bool = False
 
 
-class HttpKey(NamedTuple):
-    ends: Ends
-    method: str
-    protocol: str
-    status: str
-    reporter: str
-
-
-class DurationKey(NamedTuple):
-    ends: Ends
-    method: str
-    reporter: str
-
-
-class L7FlowKey(NamedTuple):
-    ends: Ends
-    protocol: str
-    verdict: int
-
-
-class MessageCounter:
+class MessageMetrics:
     """The series that come from application messages. Not thread-safe: its owner locks."""
 
-    def __init__(self, limit: int) -> None:
-        self.flows: Series[L7FlowKey] = Series(limit)
-        self.dns_queries: Series[DnsKey] = Series(limit)
-        self.dns_responses: Series[DnsKey] = Series(limit)
-        self.dns_types: Series[DnsTypeKey] = Series(limit)
-        self.http_requests: Series[HttpKey] = Series(limit)
-        self.http_responses: Series[HttpKey] = Series(limit)
-        self.http_durations: Histograms[DurationKey] = Histograms(limit)
+    def __init__(
+        self,
+        configs: Mapping[Handler, HandlerConfig],
+        tables: Tables,
+        world: World | None,
+        policy: PolicyMetrics | None,
+    ) -> None:
+        self._tables = tables
+        self._dns = Dns(configs, tables)
+        self._http = Http(configs, tables)
+        self._world = world
+        self._policy = policy
+        self.flows: LabelledCounter | None = None
+        self._kept: dict[tuple[object, ...], Counted] = {}
 
-    def count(self, ends: Ends, direction: int, verdict: int, message: L7Message) -> None:
-        """Count a message that went from `ends.source` to `ends.destination`."""
-        if isinstance(message, DnsMessage):
-            self.flows.add(L7FlowKey(ends, "DNS", verdict))
-            self._dns(ends, message)
-        else:
-            self.flows.add(L7FlowKey(ends, "HTTP", verdict))
-            if message.response:
-                self._http(ends, _REPORTERS.get(direction, "unknown"), message)
-
-    def _dns(self, ends: Ends, message: DnsMessage) -> None:
-        qtypes = ",".join(message.qtypes)
-        rcode = rcode_text(message.rcode) if message.response else ""
-        key = DnsKey(ends, rcode, qtypes, str(len(message.ips)), message.query)
-        (self.dns_responses if message.response else self.dns_queries).add(key)
-        for kind in message.rrtypes:
-            self.dns_types.add(DnsTypeKey(ends, kind, qtypes, message.query))
-
-    def _http(self, ends: Ends, reporter: str, message: HttpMessage) -> None:
-        key = HttpKey(ends, message.method, message.protocol, str(message.code), reporter)
-        self.http_responses.add(key)
-        self.http_requests.add(key._replace(ends=ends.turned()))
+    def count(self, talking: int, record: FlowRecord, message: L7Message) -> None:
+        """Count a message between the ends of a packed talk, and the record that carried it."""
+        key = (talking, record.verdict, record.dst_port if self._world else 0, *_distinct(message))
+        counted = self._kept.get(key)
+        if counted is None:
+            make_room(self._kept, _KEPT)
+            counted = self._kept[key] = self._resolve(talking, record, message)
+        for cell in counted.counters:
+            cell.value += 1
         if message.latency_ns:
-            seconds = message.latency_ns / 1e9
-            self.http_durations.add(DurationKey(ends.turned(), message.method, reporter), seconds)
+            self._measure(counted, message)
+
+    def forget(self) -> None:
+        """Ask for all cells anew."""
+        self._kept.clear()
+
+    def _measure(self, counted: Counted, message: L7Message) -> None:
+        seconds = message.latency_ns / 1e9
+        exemplar = None
+        if counted.exemplars and isinstance(message, HttpMessage) and message.trace_id:
+            exemplar = Exemplar(message.trace_id, seconds, time.time())
+            counted.counters[-1].exemplar = Exemplar(message.trace_id, 1, time.time())
+        for cell in counted.histograms:
+            cell.observe(seconds, exemplar)
+
+    def _resolve(self, talking: int, record: FlowRecord, message: L7Message) -> Counted:
+        told = self._tables.told(talking)
+        dns = isinstance(message, DnsMessage)
+        protocol = "DNS" if dns else "HTTP"
+        common: list[Cell] = []
+        if self.flows:
+            common.append(self.flows.cell(told, protocol, "L7", protocol, verdict_text(record.verdict)))
+        if self._policy:
+            common.extend(self._policy.message_cells(talking, protocol, record.verdict))
+        if self._world and not message.response:
+            stream = record.proto == TCP
+            common.extend(self._world.message_cells(told, protocol, record.verdict, record.dst_port, stream))
+        if isinstance(message, DnsMessage):
+            found = self._dns.resolve(told, record.verdict, message)
+        else:
+            found = self._http.resolve(told, message)
+        return found._replace(counters=(*common, *found.counters))
+
+
+def _distinct(message: L7Message) -> tuple[object, ...]:
+    """What metrics tell apart in a message."""
+    if isinstance(message, DnsMessage):
+        return message.query, message.qtypes, message.rcode, message.response, len(message.ips), message.rrtypes
+    return message.method, message.protocol, message.code, message.latency_ns != 0
+
+
+class Dns:
+    """`dns` and `remora-dns`."""
+
+    def __init__(self, configs: Mapping[Handler, HandlerConfig], tables: Tables) -> None:
+        config, own = configs.get(Handler.DNS), configs.get(Handler.REMORA_DNS)
+        flags = config.flags if config else frozenset()
+        self._query = Flag.QUERY in flags
+        self._ignore_aaaa = Flag.IGNORE_AAAA in flags
+        specs = [self._asked(spec) for spec in (catalogue.DNS_QUERIES, catalogue.DNS_ANSWERS, catalogue.DNS_TYPES)]
+        self._hubble = [tables.counter(config, spec) for spec in specs] if config else []
+        self._latency = tables.histogram(own, catalogue.OWN_DNS) if own else None
+
+    def _asked(self, spec: catalogue.Spec) -> catalogue.Spec:
+        return spec._replace(labels=(*spec.labels, "query")) if self._query else spec
+
+    def resolve(self, told: Told, verdict: int, message: DnsMessage) -> Counted:
+        words = (reporter(told.talk.direction),)
+        timed = self._latency if message.response else None
+        histograms = _one_histogram(timed, told.turned(), rcode_text(message.rcode), *words)
+        ignored = self._ignore_aaaa and message.qtypes == ("AAAA",)
+        return Counted(() if ignored or not self._hubble else self._counters(told, verdict, message), histograms)
+
+    def _counters(self, told: Told, verdict: int, message: DnsMessage) -> tuple[Cell, ...]:
+        queries, answers, types = self._hubble
+        qtypes, query = ",".join(message.qtypes), (message.query,) if self._query else ()
+        rcode = rcode_text(message.rcode) if message.response else ""
+        if verdict == Verdict.DROPPED:
+            rcode = _POLICY_DENIED
+        counter = answers if message.response and verdict != Verdict.DROPPED else queries
+        cell = counter.cell(told, rcode, qtypes, str(len(message.ips)), *query)
+        return (cell, *(types.cell(told, kind, qtypes, *query) for kind in message.rrtypes))
+
+
+class Http:
+    """`http`, `httpV2` and `remora-http`."""
+
+    def __init__(self, configs: Mapping[Handler, HandlerConfig], tables: Tables) -> None:
+        first, second, own = (configs.get(one) for one in (Handler.HTTP, Handler.HTTP_V2, Handler.REMORA_HTTP))
+        main = second or first
+        spec = catalogue.HTTP_REQUESTS if second else catalogue.HTTP_REQUESTS_V1
+        self._with_status = second is not None
+        self._answers = tables.counter(first, catalogue.HTTP_ANSWERS) if first else None
+        self._requests = tables.counter(main, spec) if main else None
+        histograms = (main, catalogue.HTTP_DURATIONS), (own, catalogue.OWN_HTTP)
+        self._durations, self._own = (tables.histogram(one, spec) if one else None for one, spec in histograms)
+        self._exemplars = any(config and Flag.EXEMPLARS in config.flags for config in (main, own))
+
+    def resolve(self, told: Told, message: HttpMessage) -> Counted:
+        side = reporter(told.talk.direction)
+        if not message.response:
+            plain = self._requests and not self._with_status
+            return Counted(_one(self._requests, told, message.method, message.protocol, side) if plain else ())
+        words = (message.method, message.protocol, str(message.code), side)
+        asked = _one(self._requests, told.turned(), *words) if self._with_status else ()
+        histograms = (
+            *_one_histogram(self._durations, told.turned(), message.method, side),
+            *_one_histogram(self._own, told.turned(), message.method, f"{message.code // 100}xx", side),
+        )
+        return Counted((*_one(self._answers, told, *words), *asked), histograms, self._exemplars)
+
+
+def _one(counter: LabelledCounter | None, told: Told, *own: str) -> tuple[Cell, ...]:
+    return (counter.cell(told, *own),) if counter else ()
+
+
+def _one_histogram(histogram: LabelledHistogram | None, told: Told, *own: str) -> tuple[HistogramCell, ...]:
+    return (histogram.cell(told, *own),) if histogram else ()

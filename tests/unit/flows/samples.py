@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from typing import Any
@@ -10,10 +11,12 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
-from daemon.flows.metrics import FlowMetrics
+from daemon.flows.metrics import FlowMetrics, PolicyOf, parse
+from daemon.flows.metrics.policy import unknown_policy
 from daemon.flows.names import DnsNames
 from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.record import Row, RowArray
@@ -104,12 +107,15 @@ def _workload(
 class Bench:
     """The whole flow side, wired up."""
 
-    def __init__(self, limit: int = 2_000) -> None:
+    def __init__(
+        self, limit: int = 2_000, metrics: Sequence[str] | None = None, policy_of: PolicyOf = unknown_policy
+    ) -> None:
         self.now = 0  # ns, CLOCK_MONOTONIC
         self.directory = directory()
         self.store = FlowStore(flow_dtype(), 1_024)
-        self.metrics = FlowMetrics(self.directory, limit, now=lambda: self.now)
         self.names = DnsNames()
+        configs = parse(metrics)
+        self.metrics = FlowMetrics(self.directory, configs, limit, self.names, policy_of, now=lambda: self.now)
         self.pipeline = FlowPipeline(self.store, self.metrics, self.names, now=lambda: self.now)
         clock = Clock(monotonic=lambda: 0, wall=lambda: 1_700_000_000_000_000_000)
         self.builder = FlowBuilder(self.directory, "default/n1", clock, self.names, version="v1.2.3")
@@ -126,7 +132,7 @@ class Bench:
         """Samples of one metric by their labels, without those that are empty."""
         return {
             frozenset((key, value) for key, value in sample.labels.items() if value): sample.value
-            for family in self.metrics.collect()
+            for family in text_string_to_metric_families(self.metrics.text().decode())
             for sample in family.samples
             if sample.name == name
         }

@@ -6,12 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from daemon.flows.l7 import DnsMessage, HttpMessage
 from daemon.flows.metrics import LostSource
-from daemon.flows.metrics.columns import Shape, unpack_shape
-from daemon.flows.metrics.series import Histograms, Series
+from daemon.flows.metrics.catalogue import HTTP_DURATIONS, Spec
+from daemon.flows.metrics.columns import (
+    DISTRIBUTION,
+    TO_WORLD,
+    PortKey,
+    Shape,
+    ports,
+    shapes,
+    talks,
+    unpack_port,
+    unpack_shape,
+)
+from daemon.flows.metrics.series import counters, histograms
 from daemon.flows.record import read_record
 from ebpf.constants import Direction, Point, Verdict
 from tests.unit.flows.samples import BACKEND, FRONTEND, RESOLVER, WORLD, Bench, renamed, row, rows
@@ -109,7 +119,7 @@ def test_columns_count_what_a_loop_over_the_records_counts() -> None:
     forwarded = batch[batch["verdict"] == 1]
     assert bench.sample("hubble_flows_processed_total") == 5_000
     assert bench.sample("hubble_drop_total") == (batch["verdict"] == 2).sum()
-    opening = (batch["tcp_flags"] & 0x12 == 0x02) & (batch["verdict"] != 2)
+    opening = (batch["tcp_flags"] & 0x12 == 0x02) & (batch["verdict"] == 1)
     assert bench.sample("hubble_tcp_flags_total", flag="SYN") == opening.sum()
     between = forwarded[
         (forwarded["src_workload"] == 16) & (forwarded["dst_workload"] == 17) & (forwarded["reply"] == 0)
@@ -204,32 +214,34 @@ def test_a_request_is_counted_as_a_flow_and_an_unpaired_answer_has_no_duration()
     assert bench.sample("hubble_http_request_duration_seconds_count") == 0
 
 
-def test_the_exposition_has_no_sample_twice_and_no_series_at_registration() -> None:
+def test_the_exposition_has_no_sample_twice() -> None:
     bench = Bench()
-    registry = CollectorRegistry()
-    registry.register(bench.metrics)
     generator = np.random.default_rng(1)
     batch = np.frombuffer(generator.bytes(4_000 * rows({}).itemsize), rows({}).dtype).copy()
     batch["src_workload"] = 16
     bench.metrics.count(batch)
-    lines = [line.rpartition(" ")[0] for line in generate_latest(registry).decode().splitlines() if line[0] != "#"]
+    lines = [line.rpartition(" ")[0] for line in bench.metrics.text().decode().splitlines() if line[0] != "#"]
     assert len(lines) == len(set(lines)) > 1_000
 
 
-def test_a_shape_is_unpacked_into_what_was_packed() -> None:
-    shape = Shape(0x7ABC, 0x1234, 17, 133, 0x12, 15, 5, 1, 1)
-    packed = (
-        shape.source << 48 | shape.destination << 33 | shape.protocol << 25 | shape.where << 17
-        | shape.detail << 9 | shape.code << 5 | shape.verdict << 2 | shape.reply << 1 | shape.ipv6
-    )  # fmt: skip
-    assert unpack_shape(packed) == shape
+def test_shapes_and_ports_are_unpacked_into_what_was_packed() -> None:
+    record = {
+        "proto": 1, "verdict": 2, "reason": 133, "icmp_type": 0x9A, "icmp_code": 12, "reply": 1, "direction": 2,
+    }  # fmt: skip
+    batch = rows(record, {"proto": 17, "dst_port": 65_535, "direction": 1})
+    talking = talks(np.array([0x7ABC, 1], np.uint64), np.array([0x1234, 0x7FFF], np.uint64), batch["direction"])
+    assert unpack_shape(int(shapes(batch, talking)[0])) == Shape(0x7ABC, 0x1234, 2, 1, 133, 0x9A, 12, 2, 1, 0)
+    packed = ports(batch, talking, np.array([True, False]))
+    assert [unpack_port(int(one)) for one in packed] == [
+        PortKey(0x7ABC, 0x1234, 2, 1, 2, TO_WORLD, 80),
+        PortKey(1, 0x7FFF, 1, 17, 1, DISTRIBUTION, 65_535),
+    ]
 
 
-def test_series_and_histograms_keep_to_their_limit() -> None:
-    series: Series[int] = Series(2)
-    histograms: Histograms[int] = Histograms(2)
-    for key in (1, 2, 3, 1):
-        series.add(key, 5)
-        histograms.add(key, 0.02)
-    assert (dict(series.items()), series.dropped) == ({1: 10, 2: 5}, 5)
-    assert ([key for key, _, _ in histograms.items()], histograms.dropped) == ([1, 2], 1)
+def test_counters_and_histograms_keep_to_their_limit() -> None:
+    counter, histogram = counters(Spec("a_total", "", ("x",)), (), 2), histograms(HTTP_DURATIONS, (), 2)
+    for key in ("1", "2", "3", "1"):
+        counter.cell((key,)).value += 5
+        histogram.cell((key, "")).observe(0.02)
+    assert (len(counter), counter.dropped) == (2, 5)
+    assert (len(histogram), histogram.dropped) == (2, 1)
