@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from daemon.agent import counters
 from daemon.agent.operate import Operate
 from daemon.agent.services_view import services
+from daemon.api import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
 from daemon.flows.pipeline import FlowPipeline
@@ -86,6 +87,11 @@ class View:
     def directory(self) -> Directory:
         """Names for numbers."""
         return self._agent.directory
+
+    @property
+    def events(self) -> EventLog:
+        """What the agent did lately."""
+        return self._agent.events
 
     @property
     def clock(self) -> Clock:
