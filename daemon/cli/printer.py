@@ -17,7 +17,7 @@ from daemon.cli.flowtext import FlowText, enum_name, escape, lost_summary, type_
 from daemon.cli.tables import columns, extra_text
 from daemon.proto import flow_pb2, observer_pb2, relay_pb2, remora_pb2
 
-FORMATS = ("compact", "dict", "json", "jsonpb", "tab", "table")
+FORMATS = ("compact", "dict", "jsonpb", "json", "table")
 _NODE_LIMIT = 50
 _STATE_TEXT = {
     relay_pb2.NODE_CONNECTED: "Receiving flows from {count} nodes: {nodes}",
@@ -201,7 +201,5 @@ PRINTERS: dict[str, type[Printer]] = {
     "compact": CompactPrinter,
     "dict": DictPrinter,
     "table": TablePrinter,
-    "tab": TablePrinter,
     "json": JsonPrinter,
-    "jsonpb": JsonPrinter,
 }
