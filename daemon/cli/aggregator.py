@@ -85,8 +85,9 @@ def namespace_rows(namespaces: Sequence[observer_pb2.Namespace], wide: bool) -> 
 
 
 def _json(messages: Iterable[Message]) -> str:
-    """A list, indented."""
-    return json.dumps([jsonpb.to_dict(one) for one in messages], indent=2, ensure_ascii=False) + "\n"
+    """A list, indented; null where it is empty, as Go writes it."""
+    found = [jsonpb.to_dict(one) for one in messages]
+    return json.dumps(found or None, indent=2, ensure_ascii=False) + "\n"
 
 
 @click.group("watch")

@@ -75,7 +75,7 @@ def node_status_text(status: relay_pb2.NodeStatusEvent) -> str:
     """`2 nodes are unavailable: a, b`, the list cut after 50 characters."""
     names: list[str] = []
     for name in status.node_names:
-        if names and len(", ".join([*names, name])) > _NODE_LIMIT:
+        if names and sum(len(one) + len(", ") for one in (*names, name)) > _NODE_LIMIT:
             break
         names.append(name)
     hidden = len(status.node_names) - len(names)
