@@ -6,6 +6,7 @@ at all mean the same. A name that is not known is an error, not a silence.
 
 from __future__ import annotations
 
+import os
 import socket
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -20,6 +21,8 @@ from ebpf.errors import RemoraError
 from ebpf.source import Options
 
 DEFAULT_PATH = Path("/etc/remora/config.yaml")
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # Kubernetes' words for uname's
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -66,6 +69,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """folder of the lock and of the build's manifest; one for each agent"""
     socket: str = "/run/remora/remora.sock"
     """unix socket of the API"""
+    listen_address: str = ""
+    """address and port of the API over TCP, Hubble's is :4244; empty: none, only the socket"""
+    node_address: str = ""
+    """address under which other hosts reach this one, told to aggregators; default: the first of the host's own"""
+    tls_cert_file: str = ""
+    """PEM certificate of the API over TCP, read again when it changes"""
+    tls_key_file: str = ""
+    """PEM key of that certificate"""
+    tls_client_ca_files: list[str] = []
+    """PEM authorities that must vouch for clients over TCP; empty: any client that gets there may ask"""
+    disable_tls: bool = False
+    """serve plain text over TCP; without a certificate and without this, listen_address is refused"""
+    node_labels: dict[str, str] = {}
+    """labels of this node, shown with every flow, beside its name, system and architecture"""
     cgroup: str = ""
     """cgroup v2 folder whose processes reach Services; default: the root of the hierarchy, so every process"""
     metrics_address: str = "127.0.0.1:9965"
@@ -156,6 +173,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         unknown = PolicyFlag.DENY_UNKNOWN if self.policy_default is PolicyDefault.DENY else PolicyFlag(0)
         return unknown | (PolicyFlag.KEEP if self.policy_established is Established.KEEP else PolicyFlag(0))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The node's labels as flows carry them, sorted."""
+        known = {
+            "kubernetes.io/arch": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
+            "kubernetes.io/hostname": self.node,
+            "kubernetes.io/os": "linux",
+            **self.node_labels,
+        }
+        return tuple(sorted(f"{key}={value}" for key, value in known.items()))
+
     def options(self) -> Options:
         """The sizes that are fixed when programs are loaded; raises SettingsError."""
         first, last = self._port_range()
@@ -186,9 +214,24 @@ def load(path: Path | None) -> Settings:
             return Settings()
         path = DEFAULT_PATH
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text()) or {}, Settings)
+        return _checked(msgspec.convert(yaml.safe_load(path.read_text()) or {}, Settings), path)
     except OSError as error:
         what = f"cannot read settings {path}: {error.strerror}"
         raise SettingsError(what, "name a readable file with --config") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise SettingsError(f"settings {path}: {' '.join(str(error).split())}") from error
+
+
+def _checked(settings: Settings, path: Path) -> Settings:
+    """Settings that agree with each other."""
+    files = bool(settings.tls_cert_file), bool(settings.tls_key_file)
+    if files[0] != files[1]:
+        raise SettingsError(f"settings {path}: tls_cert_file and tls_key_file are only of use together", "set both")
+    if settings.tls_client_ca_files and not all(files):
+        raise SettingsError(f"settings {path}: tls_client_ca_files needs tls_cert_file and tls_key_file", "set them")
+    if settings.listen_address and not all(files) and not settings.disable_tls:
+        what = f"settings {path}: listen_address would serve every flow of this host in plain text"
+        raise SettingsError(what, "set tls_cert_file and tls_key_file, or disable_tls: true")
+    if settings.listen_address and not settings.listen_address.rpartition(":")[2].isdecimal():
+        raise SettingsError(f"settings {path}: listen_address {settings.listen_address!r} is no host:port", "try :4244")
+    return settings

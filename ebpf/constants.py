@@ -162,21 +162,6 @@ class Failure(IntEnum):
     NO_ANSWER = 9
 
 
-class Failure(IntEnum):
-    """Why a connection failed."""
-
-    NONE = 0
-    REFUSED = 1
-    TIMED_OUT = 2
-    UNREACHABLE = 3
-    HANDSHAKE = 4
-    RESET = 5
-    KERNEL_DROP = 6
-    NO_ROUTE = 7
-    ACCEPT_QUEUE = 8
-    NO_ANSWER = 9
-
-
 class FrontendFlag(IntFlag):
     """Bits of frontend.flags."""
 

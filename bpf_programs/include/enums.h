@@ -147,18 +147,6 @@ enum failure {
 };
 
 /* Why a connection failed. A record that tells a failure is written once for each connection. */
-enum failure {
-	FAILURE_NONE = 0,
-	FAILURE_REFUSED = 1,      /* answered by a reset, or by ICMP port unreachable */
-	FAILURE_TIMED_OUT = 2,    /* never answered, and nobody known dropped it */
-	FAILURE_UNREACHABLE = 3,  /* answered by another ICMP error; `detail` has its type and code */
-	FAILURE_HANDSHAKE = 4,    /* reset by the responder after its SYN-ACK, before the connection was used */
-	FAILURE_RESET = 5,        /* reset by the responder in the middle of the stream */
-	FAILURE_KERNEL_DROP = 6,  /* never answered, as this kernel dropped the handshake; `detail` has its reason */
-	FAILURE_NO_ROUTE = 7,     /* connect() failed before a packet was sent: no route, or no free port */
-	FAILURE_ACCEPT_QUEUE = 8, /* never answered, as the listener's accept queue is full */
-	FAILURE_NO_ANSWER = 9,    /* a DNS query without an answer; told by user space */
-};
 
 /* Bits of frontend.flags. */
 enum frontend_flag {

@@ -14,13 +14,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from daemon.agent import exposition, notify
+from daemon.agent.events import Witness
 from daemon.agent.exposition import Exposition
 from daemon.agent.metrics import AgentCollector
 from daemon.agent.programmer import Programmer
 from daemon.agent.proxy import Proxy
 from daemon.agent.reader import Reader
-from daemon.agent.view import View
-from daemon.api import ApiServer
+from daemon.agent.serving import listener, peer
+from daemon.agent.view import View, agent_version
+from daemon.api import ApiServer, EventLog
 from daemon.endpoints import Devices, Discovery
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
@@ -54,6 +56,8 @@ class Agent:
         self.devices = Devices()
         self.proxy = Proxy(self.programmer.table.node)
         self._metrics = parse(settings.metrics)
+        self.events = EventLog()
+        self.witness = Witness(self.events, self.clock)
         self._snapshot: Snapshot | None = None
         self._scanned = asyncio.Event()
         self._changed = asyncio.Event()
@@ -83,12 +87,14 @@ class Agent:
         await self._see_all(stack)
         await self.programmer.enter()
         view = self._watch(stack)
-        server = ApiServer(view, Path(self.settings.socket))
+        own = peer(self.settings, self.devices.node_addresses)
+        server = ApiServer(view, Path(self.settings.socket), listener(self.settings), own)
         await server.start()
+        self.witness.started()
         stack.push_async_callback(server.stop)
         if self.settings.metrics_address:
-            own = AgentCollector(self.programmer.datapath, view, server.calls)
-            told = Exposition([self.flow_metrics.text], [own, self.proxy])
+            collector = AgentCollector(self.programmer.datapath, view, server.calls)
+            told = Exposition([self.flow_metrics.text], [collector, self.proxy])
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
@@ -114,7 +120,15 @@ class Agent:
         reader = Reader(datapath, pipeline, self.flow_metrics)
         reader.start()
         stack.callback(reader.stop)
-        builder = FlowBuilder(self.directory, self.settings.qualified_node, self.clock, pipeline.names)
+        builder = FlowBuilder(
+            self.directory,
+            self.settings.qualified_node,
+            self.clock,
+            pipeline.names,
+            version=agent_version(),
+            cluster=self.settings.cluster_name or "default",
+            node_labels=self.settings.labels,
+        )
         return View(self, store, builder, pipeline, reader)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -148,6 +162,7 @@ class Agent:
             return
         taken = self.proxy.begin()
         await self.programmer.apply(self._snapshot, self.devices)
+        self.witness.look(self.directory.workloads(), self.programmer.applied, self.programmer.watched)
         if "services" not in self.programmer.failures:
             await self.proxy.synced(taken, self.programmer.table)
 

@@ -72,6 +72,16 @@ class Programmer:
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
 
+    @property
+    def watched(self) -> dict[int, str]:
+        """Devices by number: "" where our programs are attached, else why they could not be."""
+        failed = {
+            int(step.removeprefix("device ")): reason
+            for step, reason in list(self.failures.items())
+            if step.startswith("device ")
+        }
+        return {**dict.fromkeys(list(self._attached), ""), **failed}
+
     async def start(self) -> None:
         """Read what the maps hold already; raises RemoraError."""
         await self._run(self._open)

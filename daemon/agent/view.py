@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 from daemon.agent import counters
 from daemon.agent.operate import Operate
 from daemon.agent.services_view import services
+from daemon.api import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
 from daemon.flows.pipeline import FlowPipeline, PipelineStats
@@ -100,6 +101,11 @@ class View:
     def directory(self) -> Directory:
         """Names for numbers."""
         return self._agent.directory
+
+    @property
+    def events(self) -> EventLog:
+        """What the agent did lately."""
+        return self._agent.events
 
     @property
     def clock(self) -> Clock:

@@ -5,7 +5,10 @@ agent, and `remora.v1.Agent` for what that API has no words for. It owns no
 state: everything comes from the `AgentView` that it is given.
 """
 
+import daemon.api.ciphers  # noqa: F401 - before gRPC is loaded
+from daemon.api.events import EventLog
 from daemon.api.server import ApiServer, SocketError
+from daemon.api.tcp import Listener, TlsFiles
 from daemon.api.view import AgentView
 
-__all__ = ["AgentView", "ApiServer", "SocketError"]
+__all__ = ["AgentView", "ApiServer", "EventLog", "Listener", "SocketError", "TlsFiles"]

@@ -11,7 +11,7 @@ import grpc
 from daemon.api import listings, records
 from daemon.api.losses import LossLog
 from daemon.api.observer import stream
-from daemon.api.stream import BATCH, Found
+from daemon.api.stream import BATCH
 from daemon.api.view import AgentView
 from daemon.proto import observer_pb2, remora_pb2, remora_pb2_grpc
 from ebpf.errors import RemoraError
@@ -69,11 +69,8 @@ class AgentService(remora_pb2_grpc.AgentServicer):
         self, request: observer_pb2.GetFlowsRequest, context: Any
     ) -> AsyncIterator[remora_pb2.FlowBatch]:
         async for batch in stream(self._view, self._losses, request, context):
-            yield remora_pb2.FlowBatch(items=[self._item(found) for found in batch])
-
-    def _item(self, found: Found) -> remora_pb2.FlowItem:
-        extra = self._view.builder.extra(found.row) if found.row is not None else None
-        return remora_pb2.FlowItem(response=found.response, extra=extra)
+            items = [remora_pb2.FlowItem(response=found.response, extra=found.extra) for found in batch]
+            yield remora_pb2.FlowBatch(items=items)
 
     async def Monitor(
         self, request: remora_pb2.MonitorRequest, context: Any

@@ -10,7 +10,7 @@ import grpc
 
 from daemon.proto import health_pb2, health_pb2_grpc
 
-SERVICES = frozenset({"", "hubble.server.Observer", "observer.Observer", "remora.v1.Agent"})
+SERVICES = frozenset({"", "hubble.server.Observer", "observer.Observer", "peer.Peer", "remora.v1.Agent"})
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

@@ -6,6 +6,7 @@ and its bare text, because that is what makes the CLI print it cleanly.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,13 +17,15 @@ from daemon.api.stream import FlowStream, Found, parse
 from daemon.api.view import AgentView
 from daemon.proto import observer_pb2, observer_pb2_grpc
 
+FIRST_AND_FOLLOW = "first cannot be specified with follow"
+
 
 async def stream(
     view: AgentView, losses: LossLog, request: observer_pb2.GetFlowsRequest, context: Any
 ) -> AsyncIterator[list[Found]]:
     """The batches that answer a request; ends the call with an error for a request that makes no sense."""
     if request.first and request.follow:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "first cannot be specified with follow")
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, FIRST_AND_FOLLOW)
     try:
         query = parse(view, request)
     except ValueError as error:
@@ -55,14 +58,25 @@ class ObserverService(observer_pb2_grpc.ObserverServicer):
     async def GetAgentEvents(
         self, request: observer_pb2.GetAgentEventsRequest, context: Any
     ) -> AsyncIterator[observer_pb2.GetAgentEventsResponse]:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetAgentEvents not implemented")
-        yield observer_pb2.GetAgentEventsResponse()
+        if request.first and request.follow:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, FIRST_AND_FOLLOW)
+        await announce(self._view, context)
+        async for one in self._view.events.stream(request):
+            answer = observer_pb2.GetAgentEventsResponse(agent_event=one.event, node_name=self._view.builder.node_name)
+            answer.time.FromNanoseconds(one.time)
+            yield answer
 
     async def GetDebugEvents(
         self, request: observer_pb2.GetDebugEventsRequest, context: Any
     ) -> AsyncIterator[observer_pb2.GetDebugEventsResponse]:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetDebugEvents not implemented")
-        yield observer_pb2.GetDebugEventsResponse()
+        """The datapath writes none of the messages that Hubble's calls so: the stream is empty, and stays open."""
+        if request.first and request.follow:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, FIRST_AND_FOLLOW)
+        await announce(self._view, context)
+        if request.follow:
+            await asyncio.Event().wait()
+        for _ in ():
+            yield observer_pb2.GetDebugEventsResponse()
 
     async def GetNodes(self, request: observer_pb2.GetNodesRequest, context: Any) -> observer_pb2.GetNodesResponse:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "GetNodes not implemented")

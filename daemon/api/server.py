@@ -1,4 +1,7 @@
-"""The gRPC server on its unix socket: who may talk to the agent is who may open the socket."""
+"""The gRPC server on its unix socket, and over TCP where asked for.
+
+Who may talk to the agent over the socket is who may open it; over TCP, whom the authorities of the settings vouch for.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,19 @@ from daemon.api.calls import CallCounter
 from daemon.api.health import HealthService
 from daemon.api.losses import LossLog
 from daemon.api.observer import ObserverService
+from daemon.api.peers import PeerService
+from daemon.api.reflection import add_reflection
+from daemon.api.tcp import Listener, TcpServer
 from daemon.api.view import AgentView
-from daemon.proto import health_pb2_grpc, observer_pb2_grpc, remora_pb2_grpc
+from daemon.proto import health_pb2_grpc, observer_pb2_grpc, peer_pb2, peer_pb2_grpc, remora_pb2_grpc
+from daemon.proto.peer_pb2 import ChangeNotification
 from ebpf.errors import RemoraError
 
 GROUP = "remora"
 """Members may use the API without being root."""
+
+SERVICES = ("observer.Observer", "remora.v1.Agent", "peer.Peer", "grpc.health.v1.Health")
+"""Full names of what is served, reflection apart."""
 
 _GRACE = 1.0
 _MAX_PATH = 107
@@ -36,33 +46,66 @@ class SocketError(RemoraError):
 class ApiServer:
     """Serves one agent from `start` to `stop`, both in the same asyncio loop."""
 
-    def __init__(self, view: AgentView, path: Path) -> None:
+    def __init__(
+        self,
+        view: AgentView,
+        path: Path,
+        listener: Listener | None = None,
+        peer: ChangeNotification | None = None,
+    ) -> None:
+        """`peer`: how aggregators reach this agent; default: by its socket."""
         self.path = path
         self.calls = CallCounter()
         self._view = view
+        self._peer = peer or own_peer(view.builder.node_name, f"unix://{path}")
+        self._tcp = TcpServer(listener, self._make) if listener else None
         self._server: grpc.aio.Server | None = None
-        self._losses: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen. Raises SocketError when another agent does, or when the socket cannot be made."""
+        """Listen. Raises RemoraError when another agent does, or when the socket or the port cannot be had."""
         _prepare(self.path)
-        server = grpc.aio.server(options=_OPTIONS, interceptors=[self.calls])
-        losses = LossLog(self._view.kernel_lost, time.monotonic_ns)
-        observer_pb2_grpc.add_ObserverServicer_to_server(ObserverService(self._view, losses), server)
-        remora_pb2_grpc.add_AgentServicer_to_server(AgentService(self._view, losses), server)
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(), server)
+        self._losses = LossLog(self._view.kernel_lost, time.monotonic_ns)
+        server = self._make()
         _bind(server, self.path)
         await server.start()
         self._server = server
-        self._losses = asyncio.create_task(losses.run(), name="api-losses")
+        self._watch = asyncio.create_task(self._losses.run(), name="api-losses")
+        if self._tcp is not None:
+            await self._tcp.start()
 
     async def stop(self) -> None:
         """End all streams and remove the socket."""
-        if self._losses is not None:
-            self._losses.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._tcp is not None:
+            await self._tcp.stop()
         if self._server is not None:
             await self._server.stop(_GRACE)
         self.path.unlink(missing_ok=True)
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 while there is none."""
+        return self._tcp.port if self._tcp else 0
+
+    def _make(self) -> grpc.aio.Server:
+        """A server with all services."""
+        server = grpc.aio.server(options=_OPTIONS, interceptors=[self.calls])
+        observer_pb2_grpc.add_ObserverServicer_to_server(ObserverService(self._view, self._losses), server)
+        remora_pb2_grpc.add_AgentServicer_to_server(AgentService(self._view, self._losses), server)
+        peer_pb2_grpc.add_PeerServicer_to_server(PeerService(self._peer), server)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(), server)
+        add_reflection(server, SERVICES)
+        return server
+
+
+def own_peer(name: str, address: str, server_name: str = "") -> ChangeNotification:
+    """What aggregators are told of this agent; `server_name` is the name on its certificate, "" for plain text."""
+    told = ChangeNotification(name=name, address=address, type=peer_pb2.PEER_ADDED)
+    if server_name:
+        told.tls.server_name = server_name
+    return told
 
 
 def _prepare(path: Path) -> None:

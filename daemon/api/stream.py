@@ -20,9 +20,9 @@ from daemon.api.losses import Loss, LossLog
 from daemon.api.masks import Mask
 from daemon.api.matching import Selection
 from daemon.api.view import AgentView
-from daemon.flows.record import Row, RowArray
+from daemon.flows.record import RowArray
 from daemon.flows.store import Rows
-from daemon.proto import flow_pb2, observer_pb2
+from daemon.proto import flow_pb2, observer_pb2, remora_pb2
 
 CHUNK = 4_096
 """Rows that are read from the store at once."""
@@ -36,10 +36,10 @@ _FOREVER = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One element of a stream, with the record behind it when it is a flow."""
+    """One element of a stream, with what the record behind it knows beyond a flow."""
 
     response: observer_pb2.GetFlowsResponse
-    row: Row | None = None
+    extra: remora_pb2.FlowExtra | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def parse(view: AgentView, request: observer_pb2.GetFlowsRequest) -> Query:
     """The query of a request; raises ValueError with the text for the client."""
     has_until = request.HasField("until") and not request.follow
     return Query(
-        selection=Selection(request.whitelist, request.blacklist, view.directory),
+        selection=Selection(request.whitelist, request.blacklist, options(request), view.directory),
         mask=Mask(request.field_mask),
         number=request.number,
         first=request.first,
@@ -72,6 +72,13 @@ def parse(view: AgentView, request: observer_pb2.GetFlowsRequest) -> Query:
         since=_monotonic(view, request.since) if request.HasField("since") else None,
         until=_monotonic(view, request.until) if has_until else _FOREVER,
     )
+
+
+def options(request: observer_pb2.GetFlowsRequest) -> remora_pb2.FlowOptions:
+    """What a request asks beyond the observer API; foreign extensions are passed over."""
+    found = remora_pb2.FlowOptions()
+    request.extensions.Unpack(found)  # leaves it empty where the extension is another message
+    return found
 
 
 def _monotonic(view: AgentView, stamp: Timestamp) -> int:
@@ -166,7 +173,7 @@ class FlowStream:
             return True
         if index % BATCH == 0:
             await asyncio.sleep(0)
-        return self._query.selection.accepts(self._build(rows, index))
+        return self._query.selection.accepts(self._build(rows, index), self._extra(rows, index))
 
     # ---- what to send ----
 
@@ -196,18 +203,21 @@ class FlowStream:
 
     def _tell(self, rows: Rows, index: int, batch: list[Found]) -> None:
         flow = self._build(rows, index)
-        if not self._query.selection.accepts(flow):
+        extra = self._extra(rows, index)
+        if not self._query.selection.accepts(flow, extra):
             return
-        row = rows.rows[index]
         response = observer_pb2.GetFlowsResponse(flow=self._query.mask.apply(flow), node_name=flow.node_name)
         response.time.CopyFrom(flow.time)
-        batch.append(Found(response, row))
+        batch.append(Found(response, extra))
         self._sent += 1
         self._ended = self._sent == self._query.limit
 
     def _build(self, rows: Rows, index: int) -> flow_pb2.Flow:
         row = rows.rows[index]
         return self._view.builder.build(row, rows.start + index, self._store.message(int(row["l7"])))
+
+    def _extra(self, rows: Rows, index: int) -> remora_pb2.FlowExtra | None:
+        return self._view.builder.extra(rows.rows[index]) if self._query.selection.needs_extra else None
 
     # ---- what was lost ----
 

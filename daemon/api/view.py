@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from daemon.api.events import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
 from daemon.flows.store import FlowStore
@@ -34,6 +35,11 @@ class AgentView(Protocol):
     @property
     def directory(self) -> Directory:
         """Names for numbers."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """What the agent did lately."""
         ...
 
     @property

@@ -16,34 +16,38 @@ from contextlib import contextmanager
 import grpc
 
 from daemon.cli.errors import CliError, UnreachableError
-from daemon.proto import observer_pb2_grpc, remora_pb2_grpc
+from daemon.cli.server import Server
+from daemon.proto import health_pb2_grpc, observer_pb2_grpc, peer_pb2_grpc, reflection_pb2, remora_pb2_grpc
 
-DEFAULT_SERVER = "unix:///run/remora/remora.sock"
 ENVIRONMENT = "REMORA_SERVER"
-REQUEST_TIMEOUT = 12.0
-"""Seconds that a single answer may take."""
-
-_MAX_MESSAGE = 64 * 1024 * 1024
-_OPTIONS = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.enable_http_proxy", 0))
 
 
 class Client:
     """Stubs of one agent; closed by `connect`."""
 
-    def __init__(self, server: str, channel: grpc.Channel) -> None:
-        self.server = server
+    def __init__(self, server: Server, channel: grpc.Channel) -> None:
+        self.server = server.address
+        self.timeout = server.request_timeout
+        """seconds that a single answer may take"""
         self.agent = remora_pb2_grpc.AgentStub(channel)
         self.observer = observer_pb2_grpc.ObserverStub(channel)
+        self.peer = peer_pb2_grpc.PeerStub(channel)
+        self.health = health_pb2_grpc.HealthStub(channel)
+        self.reflect = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
 
 
 @contextmanager
-def connect(server: str) -> Iterator[Client]:
-    """A client of `server` (`unix:///path` or `host:port`); raises CliError with exit code 3 when nobody answers."""
-    channel = grpc.insecure_channel(server, options=_OPTIONS)
+def connect(server: Server) -> Iterator[Client]:
+    """A client of `server`; raises CliError with exit code 3 when nobody answers."""
+    channel = server.channel()
     try:
         yield Client(server, channel)
     except grpc.RpcError as error:
-        raise translate(error, server) from error
+        raise translate(error, server.target) from error
     finally:
         channel.close()
 

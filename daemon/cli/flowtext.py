@@ -139,8 +139,8 @@ def type_text(flow: flow_pb2.Flow) -> str:
 def _l7_type(flow: flow_pb2.Flow) -> str:
     protocol = flow.l7.WhichOneof("record") or "l7"
     role = enum_name(flow_pb2.L7FlowType, flow.l7.type).lower()
-    seen_by = flow.l7.dns.observation_source if protocol == "dns" else ""
-    return f"{protocol}-{role} {seen_by}".rstrip()
+    seen_by = f" {flow.l7.dns.observation_source}" if protocol == "dns" else ""
+    return f"{protocol}-{role}{seen_by}"
 
 
 def _event_type(flow: flow_pb2.Flow) -> str:

@@ -8,8 +8,9 @@ import click
 from google.protobuf.message import Message
 
 from daemon.cli import jsonpb, options
-from daemon.cli.client import REQUEST_TIMEOUT, Client, connect
+from daemon.cli.client import Client, connect
 from daemon.cli.flowtext import escape
+from daemon.cli.server import Server
 from daemon.cli.status import map_lines
 from daemon.cli.tables import fitted
 from daemon.proto import remora_pb2
@@ -17,7 +18,7 @@ from daemon.proto import remora_pb2
 _NAMESPACE_LABEL = "k8s:io.kubernetes.pod.namespace="
 
 
-def _show(server: str, output: str, ask: Callable[[Client], Message], rows: Callable[[Message], str]) -> None:
+def _show(server: Server, output: str, ask: Callable[[Client], Message], rows: Callable[[Message], str]) -> None:
     with connect(server) as client:
         answer = ask(client)
     click.echo(jsonpb.line(answer) + "\n" if output == "json" else escape(rows(answer)), nl=False)
@@ -69,25 +70,25 @@ _LISTINGS: Sequence[tuple[str, str, Callable[[Client], Message], Rows]] = (
     (
         "service",
         "Services and their backends, as the kernel has them.",
-        lambda client: client.agent.ListServices(remora_pb2.ListServicesRequest(), timeout=REQUEST_TIMEOUT),
+        lambda client: client.agent.ListServices(remora_pb2.ListServicesRequest(), timeout=client.timeout),
         service_rows,
     ),
     (
         "endpoint",
         "Workloads, their addresses and devices.",
-        lambda client: client.agent.ListEndpoints(remora_pb2.ListEndpointsRequest(), timeout=REQUEST_TIMEOUT),
+        lambda client: client.agent.ListEndpoints(remora_pb2.ListEndpointsRequest(), timeout=client.timeout),
         endpoint_rows,
     ),
     (
         "identity",
         "Label sets and their numbers.",
-        lambda client: client.agent.ListIdentities(remora_pb2.ListIdentitiesRequest(), timeout=REQUEST_TIMEOUT),
+        lambda client: client.agent.ListIdentities(remora_pb2.ListIdentitiesRequest(), timeout=client.timeout),
         identity_rows,
     ),
     (
         "map",
         "Kernel maps and how full they are.",
-        lambda client: client.agent.ListMaps(remora_pb2.ListMapsRequest(), timeout=REQUEST_TIMEOUT),
+        lambda client: client.agent.ListMaps(remora_pb2.ListMapsRequest(), timeout=client.timeout),
         map_rows,
     ),
 )
@@ -97,7 +98,7 @@ def _group(name: str, text: str, ask: Callable[[Client], Message], rows: Rows) -
     @click.command("list", help=text)
     @options.server_option
     @options.output_option
-    def listing(server: str, output: str) -> None:
+    def listing(server: Server, output: str) -> None:
         _show(server, output, ask, rows)
 
     return click.Group(name, help=text, commands=[listing])

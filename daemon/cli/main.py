@@ -15,18 +15,24 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("agent", "Run the agent on this host."),
     "cleanup": ("agent", "Detach and unpin everything of remora on this host."),
     "completion": ("completion", "Print the completion script of a shell."),
+    "config": ("configure", "Keep how the agent is reached."),
     "demo": ("agent", "A small shop of namespaces, with traffic and the live view."),
     "endpoint": ("listing", "Workloads, their addresses and devices."),
+    "flows": ("top", "Flows added up: who talks to whom, how fast, with which errors."),
     "identity": ("listing", "Label sets and their numbers."),
+    "list": ("aggregator", "Nodes and namespaces."),
     "map": ("listing", "Kernel maps and how full they are."),
     "monitor": ("monitor", "Raw datapath records as they come."),
     "observe": ("observe", "Flows, live or stored."),
     "preflight": ("preflight", "Is this host ready; asks no agent."),
     "service": ("service", "Services and their backends, as the kernel has them."),
     "status": ("status", "State of the agent and what is wrong with it."),
+    "top": ("top", "Live table of talkers, services, errors and latencies."),
     "verify": ("verify", "Do the kernel's maps say what the objects say."),
+    "watch": ("aggregator", "Agents that aggregators are told of."),
     "version": ("completion", "Version of this program."),
 }
+_HIDDEN: Mapping[str, str] = {"reflect": "aggregator"}
 
 
 class LazyGroup(click.Group):
@@ -36,9 +42,10 @@ class LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _COMMANDS and cmd_name not in _HIDDEN:
             return None
-        module = import_module(f"daemon.cli.{_COMMANDS[cmd_name][0]}")
+        name = _HIDDEN.get(cmd_name) or _COMMANDS[cmd_name][0]
+        module = import_module(f"daemon.cli.{name}")
         commands: Mapping[str, click.Command] = getattr(module, "COMMANDS", {})
         return commands.get(cmd_name) or getattr(module, "command", None)
 

@@ -13,6 +13,7 @@ import click
 from daemon.cli import jsonpb, options, times
 from daemon.cli.client import connect
 from daemon.cli.flowtext import escape
+from daemon.cli.server import Server
 from daemon.cli.tables import extra_text
 from daemon.proto import remora_pb2
 
@@ -22,7 +23,7 @@ from daemon.proto import remora_pb2
 @click.option("--last", type=click.IntRange(0), default=0, metavar="N", help="Begin with the last N stored records.")
 @click.option("--stored", is_flag=True, help="End after the stored records.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
-def command(server: str, last: int, stored: bool, output: str) -> None:
+def command(server: Server, last: int, stored: bool, output: str) -> None:
     """Raw datapath records as they come."""
     write = jsonpb.line if output == "json" else record_line
     with connect(server) as client:

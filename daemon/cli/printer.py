@@ -17,7 +17,7 @@ from daemon.cli.flowtext import FlowText, enum_name, escape, lost_summary, type_
 from daemon.cli.tables import columns, extra_text
 from daemon.proto import flow_pb2, observer_pb2, relay_pb2, remora_pb2
 
-FORMATS = ("compact", "dict", "json", "jsonpb", "tab", "table")
+FORMATS = ("compact", "dict", "jsonpb", "json", "table")
 _NODE_LIMIT = 50
 _STATE_TEXT = {
     relay_pb2.NODE_CONNECTED: "Receiving flows from {count} nodes: {nodes}",
@@ -75,7 +75,7 @@ def node_status_text(status: relay_pb2.NodeStatusEvent) -> str:
     """`2 nodes are unavailable: a, b`, the list cut after 50 characters."""
     names: list[str] = []
     for name in status.node_names:
-        if names and len(", ".join([*names, name])) > _NODE_LIMIT:
+        if names and sum(len(one) + len(", ") for one in (*names, name)) > _NODE_LIMIT:
             break
         names.append(name)
     hidden = len(status.node_names) - len(names)
@@ -201,7 +201,5 @@ PRINTERS: dict[str, type[Printer]] = {
     "compact": CompactPrinter,
     "dict": DictPrinter,
     "table": TablePrinter,
-    "tab": TablePrinter,
     "json": JsonPrinter,
-    "jsonpb": JsonPrinter,
 }

@@ -9,7 +9,8 @@ Adding a flag means adding a line to FLAGS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,6 +19,11 @@ from daemon.cli.errors import UsageError
 from daemon.proto import flow_pb2
 
 Convert = Callable[[str], object]
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, as complaints show what was given."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 class Side(Enum):
@@ -53,6 +59,15 @@ class FilterFlag:
     short: str = ""
     metavar: str = "TEXT"
     fixed: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The flag as complaints name it."""
+        return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+    def shown(self, text: str) -> str:
+        """A value as complaints show it: flags without one stand for true, or for a version."""
+        return "true" if self.fixed is not None and self.field != "ip_version" else text
 
     @property
     def targets(self) -> tuple[tuple[bool, str], ...]:
@@ -118,26 +133,26 @@ FLAGS: Sequence[FilterFlag] = (
     _whole("node-name", "node_name", "[CLUSTER/]NODE, * matches", metavar="NODE"),
     _whole("node-label", "node_labels", "label selector of the node", metavar="SELECTOR"),
     _whole("trace-id", "trace_id", "trace of an HTTP request", metavar="ID"),
-    _whole("ip-trace-id", "ip_trace_id", "packet trace number", values.positive, "NUMBER"),
+    _whole("ip-trace-id", "ip_trace_id", "packet trace number", values.trace_number, "NUMBER"),
     _whole("uuid", "uuid", "one flow", metavar="UUID"),
     _whole("cel-expression", "cel_expression", "CEL expression on _flow", metavar="CEL"),
 )
 
-_CONFLICTS: Sequence[frozenset[str]] = (
-    frozenset({"encrypted", "unencrypted"}),
-    *(
-        frozenset(group)
-        for side in ("from", "to")
-        for group in (
-            {"ip", "fqdn", "namespace", "all-namespaces"}
-            | {f"{side}-{name}" for name in ("ip", "fqdn", "namespace", "all-namespaces")},
-            {f"{side}-fqdn", f"{side}-ip", "ip", "fqdn", f"{side}-pod", "pod"},
-            {f"{side}-pod", "namespace", "all-namespaces"},
-            {f"{side}-service", "namespace", "all-namespaces"},
-            *({name, f"{side}-{name}"} for name in ("label", "service", "port", "identity", "workload")),
-        )
-    ),
-)
+
+def _conflicts(side: str) -> tuple[tuple[str, ...], ...]:
+    """Groups of flags that speak of one side twice; the order is that in which they are told."""
+    named = (f"{side}-fqdn", f"{side}-ip", "ip", "fqdn")
+    everywhere = (f"{side}-namespace", "namespace", f"{side}-all-namespaces", "all-namespaces")
+    return (
+        (*named, *everywhere),
+        (*named, f"{side}-pod", "pod"),
+        (f"{side}-pod", "namespace", "all-namespaces"),
+        (f"{side}-service", "namespace", "all-namespaces"),
+        *((name, f"{side}-{name}") for name in ("label", "service", "port", "identity", "workload")),
+    )
+
+
+_CONFLICTS = (*_conflicts("from"), *_conflicts("to"), ("encrypted", "unencrypted"))
 
 
 @dataclass(slots=True)
@@ -151,35 +166,48 @@ class FilterPair:
 
     def add(self, flag: FilterFlag, text: str) -> None:
         """Take one flag; raises UsageError for a bad value or a flag that contradicts an earlier one."""
-        self._check(flag.name)
+        try:
+            self._take(flag, text)
+        except ValueError as error:
+            raise UsageError(f'invalid argument {quoted(flag.shown(text))} for "{flag.words}" flag: {error}') from error
+
+    def _take(self, flag: FilterFlag, text: str) -> None:
+        if flag.name not in self.used:
+            self.used.append(flag.name)
+        self._check()
         if flag.field == "namespace":
             self.namespaces.setdefault(flag.side, []).append(text)
-            return
-        try:
+        else:
             value = flag.convert(text)
-        except ValueError as error:
-            raise UsageError(f"invalid --{flag.name} value: {error}") from error
-        for left, name in flag.targets:
-            holder = self.left if left else self.right
-            container = holder.experimental if name == "cel_expression" else holder
-            getattr(container, name).append(value)
+            for left, name in flag.targets:
+                holder = self.left if left else self.right
+                container = holder.experimental if name == "cel_expression" else holder
+                getattr(container, name).append(value)
+        self._check_namespaces()
 
-    def _check(self, name: str) -> None:
-        for other in self.used:
-            if other != name and any({other, name} <= group for group in _CONFLICTS):
-                raise UsageError(f"filters --{other} and --{name} cannot be combined")
-        if name not in self.used:
-            self.used.append(name)
+    def _check(self) -> None:
+        for group in _CONFLICTS:
+            used = [name for name in group if name in self.used]
+            if len(used) > 1:
+                raise ValueError(f"filters --{used[0]} and --{used[1]} cannot be combined")
+
+    def _check_namespaces(self) -> None:
+        for side, names in self.namespaces.items():
+            for left, prefix in _PLACES[side]:
+                holder = self.left if left else self.right
+                for given in (*getattr(holder, f"{prefix}pod"), *getattr(holder, f"{prefix}service")):
+                    _check_namespace(given, names)
+        for one in (self.left, self.right):
+            _check_services(one.source_pod, one.source_service)
+            _check_services(one.destination_pod, one.destination_service)
 
     def filters(self) -> list[flow_pb2.FlowFilter]:
-        """No filter, one, or the pair; raises UsageError when namespaces contradict pods or services."""
+        """No filter, one, or the pair."""
         if not self.used:
             return []
         for side, names in self.namespaces.items():
             for left, prefix in _PLACES[side]:
                 _qualify(self.left if left else self.right, prefix, names)
-        for one in (self.left, self.right):
-            _check_services(one)
         return [self.left] if self.left == self.right else [self.left, self.right]
 
 
@@ -193,29 +221,28 @@ def _qualify(holder: flow_pb2.FlowFilter, prefix: str, namespaces: Sequence[str]
 
 
 def _in_namespaces(name: str, namespaces: Sequence[str]) -> list[str]:
-    """`name` in each of the namespaces; a name that has one must have one of these."""
-    if "/" not in name:
-        return [f"{namespace}/{name}" for namespace in namespaces]
-    own = name.split("/", 1)[0]
-    if own not in namespaces and "" not in namespaces:
-        raise UsageError(f'namespace conflict: "{" ".join(namespaces)}" does not contain "{own}"')
-    return [name]
+    """`name` in each of the namespaces, or as it is where it has one."""
+    return [name] if "/" in name else [f"{namespace}/{name}" for namespace in namespaces]
 
 
-def _check_services(one: flow_pb2.FlowFilter) -> None:
+def _check_namespace(name: str, namespaces: Sequence[str]) -> None:
+    """A name that has a namespace must have the one that is asked for."""
+    own = _namespace(name)
+    for namespace in namespaces:
+        if own and own != namespace:
+            raise ValueError(f"namespace conflict: {quoted(namespace)} does not contain {quoted(name)}")
+
+
+def _check_services(pods: Iterable[str], services: Iterable[str]) -> None:
     """A pod and a Service of one side must share a namespace, or no flow could match."""
-    for pods, services in (
-        (one.source_pod, one.source_service),
-        (one.destination_pod, one.destination_service),
-    ):
-        homes = {_namespace(pod) for pod in pods}
+    for pod in filter(None, map(_namespace, pods)):
         for service in services:
-            if homes and _namespace(service) not in homes and "" not in homes:
-                raise UsageError(f'namespace of service "{service}" conflicts with pod "{pods[0]}"')
+            if _namespace(service) != pod:
+                raise ValueError(f"namespace of service {quoted(service)} conflict with pod {quoted(pod)}")
 
 
 def _namespace(name: str) -> str:
-    return name.split("/", 1)[0] if "/" in name else "default"
+    return name.partition("/")[0] if "/" in name else ""
 
 
 def build(uses: Sequence[tuple[FilterFlag | None, str]]) -> Mapping[str, list[flow_pb2.FlowFilter]]:
@@ -226,7 +253,7 @@ def build(uses: Sequence[tuple[FilterFlag | None, str]]) -> Mapping[str, list[fl
     allow, deny, negated = FilterPair(), FilterPair(), False
     for flag, text in uses:
         if flag is None and negated:
-            raise UsageError("consecutive --not statements")
+            raise UsageError('invalid argument "true" for "--not" flag: consecutive --not statements')
         if flag is None:
             negated = True
             continue

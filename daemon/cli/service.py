@@ -12,6 +12,7 @@ from daemon.cli.errors import CliError, UsageError
 from daemon.cli.flowtext import escape
 from daemon.cli.listing import COMMANDS as _LISTINGS
 from daemon.cli.listing import endpoint_text
+from daemon.cli.server import Server
 from daemon.cli.tables import columns
 from daemon.proto import remora_pb2
 
@@ -24,7 +25,7 @@ _READ_TIMEOUT = 60.0  # s; the table of connections may have to be read
 @click.option("-n", "--namespace", default="", metavar="NAMESPACE", help="Namespace; default: wherever NAME is.")
 @options.server_option
 @options.output_option
-def get(name: str, namespace: str, server: str, output: str) -> None:
+def get(name: str, namespace: str, server: Server, output: str) -> None:
     """One Service: frontends, backends with their state and live connections, policies."""
     before, slash, after = name.partition("/")
     if slash and namespace:
@@ -45,7 +46,7 @@ def get(name: str, namespace: str, server: str, output: str) -> None:
 @click.option("--from", "workload", default="", metavar="WORKLOAD", help="Who asks: namespace/name, name, or host.")
 @options.server_option
 @options.output_option
-def explain(place: str, workload: str, server: str, output: str) -> None:
+def explain(place: str, workload: str, server: Server, output: str) -> None:
     """Where traffic to an address goes from here: the frontend, who may answer, and why nobody else.
 
     IPv6 in brackets: [fd00::1]:53/UDP. The protocol is TCP unless named.

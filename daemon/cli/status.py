@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from daemon.cli import jsonpb, options, times
-from daemon.cli.client import REQUEST_TIMEOUT, connect
+from daemon.cli import jsonpb, options, serverstatus, times
+from daemon.cli.client import connect
 from daemon.cli.errors import Exit
 from daemon.cli.flowtext import escape
 from daemon.cli.observe import wants_colour
+from daemon.cli.server import Server
 from daemon.cli.tables import fitted, shorten, size
 from daemon.proto import remora_pb2
 
@@ -27,15 +28,25 @@ Paint = Callable[[int, str], str]
 
 @click.command("status")
 @options.server_option
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", *serverstatus.FORMS]),
+    default="text",
+    show_default=True,
+    help="Form; compact, dict, table and jsonpb are those of `hubble status`, for any server.",
+)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def command(server: str, output: str, color: str) -> int:
+def command(server: Server, output: str, color: str) -> int:
     """State of the agent: kernel, programs, maps, sources, losses, warnings.
 
     Exit codes: 0 healthy, 1 degraded, 3 agent not reachable.
     """
     with connect(server) as client:
-        status = client.agent.Status(remora_pb2.StatusRequest(), timeout=REQUEST_TIMEOUT)
+        if output in serverstatus.FORMS:
+            click.echo(serverstatus.report(client, output), nl=False)
+            return Exit.OK
+        status = client.agent.Status(remora_pb2.StatusRequest(), timeout=client.timeout)
     if output == "json":
         click.echo(jsonpb.line(status))
     else:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from daemon.cli.errors import UsageError
+
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SHORT = re.compile(r"(\d{4}-\d\d-\d\d)(?:T(\d\d)(?::(\d\d))?(Z|[+-]\d\d:\d\d))?")
@@ -54,6 +56,14 @@ LAYOUTS: Mapping[str, Callable[[Timestamp], str]] = {
     "RFC3339Nano": _rfc3339(9),
     "RFC1123Z": _rfc1123z,
 }
+
+
+def layout(name: str) -> Callable[[Timestamp], str]:
+    """The layout of that name; raises UsageError for another."""
+    found = LAYOUTS.get(name)
+    if found is None:
+        raise UsageError(f"invalid time format: {name}; there are {', '.join(LAYOUTS)}")
+    return found
 
 
 def duration_ns(text: str) -> int:
@@ -110,3 +120,20 @@ def age(ns: int) -> str:
     parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     first = next(index for index, (count, _) in enumerate(parts) if count)
     return "".join(f"{count}{unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def go_duration(ns: int) -> str:
+    """A span as Go prints it, without a fraction of less than it has: `25h1m1s`, `1m30s`, `4.5s`, `0s`."""
+    if 0 < ns < 10**9:
+        unit, name = (10**6, "ms") if ns >= 10**6 else (10**3, "µs") if ns >= 10**3 else (1, "ns")
+        return f"{_decimal(ns, unit)}{name}"
+    minutes, rest = divmod(ns, 60 * 10**9)
+    hours, minutes = divmod(minutes, 60)
+    parts = (f"{hours}h" if hours else "", f"{minutes}m" if hours or minutes else "")
+    return f"{''.join(parts)}{_decimal(rest, 10**9)}s"
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else ""
+    return f"{whole}.{digits}" if digits else str(whole)

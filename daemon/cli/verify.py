@@ -8,6 +8,7 @@ from daemon.cli import jsonpb, options
 from daemon.cli.client import connect
 from daemon.cli.errors import Exit
 from daemon.cli.flowtext import escape
+from daemon.cli.server import Server
 from daemon.cli.tables import columns
 from daemon.proto import remora_pb2
 
@@ -18,7 +19,7 @@ _SIGNS = {"missing": "-", "extra": "+", "different": "~"}
 @click.command("verify")
 @options.server_option
 @options.output_option
-def command(server: str, output: str) -> int:
+def command(server: Server, output: str) -> int:
     """Compare the kernel's maps with the objects: frontends, counts, flags, every backend slot.
 
     Everything is computed anew from the objects and read back from the kernel; nothing is changed.

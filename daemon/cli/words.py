@@ -162,5 +162,5 @@ def identity_number(text: str) -> int:
         number = -1
     if not 0 <= number < 1 << 32:
         names = " ".join(RESERVED_IDENTITIES.values())
-        raise ValueError(f"invalid security identity {text!r}, expected one of [{names}] or a numeric value")
+        raise ValueError(f"invalid security identity, expected one of [{names}] or a numeric value")
     return number

@@ -8,7 +8,9 @@ kernel knows better (whether a dropped packet was a reply), the flow says so.
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import cast
 
@@ -35,6 +37,8 @@ _ENDPOINTS = 4_096  # endpoints that are kept ready to copy
 _NO_MAC = bytes(6)
 _LINK_LOCAL = b"\xfe\x80" + bytes(6)  # fe80::/64, the only part of fe80::/10 in use (RFC 4291, 2.5.6)
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
 _TCP_FLAGS = tuple((str(flag.name), int(flag)) for flag in texts.TcpFlag)
 
 
@@ -49,8 +53,10 @@ class FlowBuilder:
         names: DnsNames | None = None,
         version: str = "",
         cluster: str = "",
+        node_labels: Sequence[str] = (),
     ) -> None:
         self.node_name = node_name
+        self._node_labels = node_labels
         self._directory = directory
         self._clock = clock
         self._names = names if names is not None else DnsNames()
@@ -66,6 +72,7 @@ class FlowBuilder:
             uuid=self._uuid(seq),
             node_name=self.node_name,
             emitter=self._emitter,
+            node_labels=self._node_labels,
             verdict=cast("flow_pb2.Verdict", record.verdict),
             traffic_direction=cast("flow_pb2.TrafficDirection", record.direction),
             reply=bool(record.reply),
@@ -219,6 +226,8 @@ def _set_message(flow: flow_pb2.Flow, record: FlowRecord, message: L7Message | N
         flow.l7.dns.CopyFrom(_dns(message))
     elif isinstance(message, HttpMessage):
         flow.l7.http.CopyFrom(_http(message))
+        if trace := _trace_id(message):
+            flow.trace_context.parent.trace_id = trace
 
 
 def _dns(message: DnsMessage) -> flow_pb2.DNS:
@@ -242,6 +251,13 @@ def _http(message: HttpMessage) -> flow_pb2.HTTP:
         protocol=message.protocol,
         headers=[flow_pb2.HTTPHeader(key=key, value=value) for key, value in message.headers],
     )
+
+
+def _trace_id(message: HttpMessage) -> str:
+    """The trace that a request belongs to (W3C Trace Context, 3.2.2); "" for none, and for what is no such header."""
+    parent = next((value for key, value in message.headers if key == "Traceparent"), "")
+    match = _TRACEPARENT.fullmatch(parent)
+    return match[1] if match and match[1].strip("0") else ""
 
 
 @lru_cache(256)

@@ -81,10 +81,10 @@ class TrafficSummary:
 
     def add(self, flow: flow_pb2.Flow) -> None:
         """Count one flow."""
-        weight, failed = _weigh(flow)
+        weight, failed = weigh(flow)
         if not weight and not failed:
             return
-        pair = _pair(flow)
+        pair = pair_of(flow)
         if pair not in self._views and len(self._views) >= _PAIRS:
             pair = OTHERS
         view = self._views.setdefault(pair, {}).setdefault(flow.traffic_direction, _View())
@@ -128,7 +128,7 @@ def _told(pair: Pair, views: Iterable[_View]) -> PairSummary:
     return PairSummary(pair, fullest.requests, fullest.errors, fullest.quantile(0.5), fullest.quantile(0.99))
 
 
-def _weigh(flow: flow_pb2.Flow) -> tuple[int, bool]:
+def weigh(flow: flow_pb2.Flow) -> tuple[int, bool]:
     """How many requests a flow stands for, and whether it is an error."""
     if flow.Type == flow_pb2.FlowType.L7:
         return _weigh_message(flow)
@@ -147,7 +147,8 @@ def _weigh_message(flow: flow_pb2.Flow) -> tuple[int, bool]:
     return 1, flow.l7.http.code >= 400 or flow.l7.dns.rcode != 0
 
 
-def _pair(flow: flow_pb2.Flow) -> Pair:
+def pair_of(flow: flow_pb2.Flow) -> Pair:
+    """Who talks to whom in a flow, the client first whoever sends."""
     source = _name(flow.source, flow.source_names, flow.IP.source)
     destination = _name(flow.destination, flow.destination_names, flow.IP.destination)
     record, transport = flow.l7.WhichOneof("record"), flow.l4.WhichOneof("protocol")

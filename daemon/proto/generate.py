@@ -18,9 +18,13 @@ ROOT = FOLDER.parents[1]
 
 
 class Call(NamedTuple):
-    """One call of a service; `request` and `answer` are message names, with their package where it is another."""
+    """One call of a service; `request` and `answer` are message names, with their package where it is another.
+
+    `listens`: the client sends a stream of requests; `streams`: the server answers with one.
+    """
 
     name: str
+    listens: bool
     request: str
     streams: bool
     answer: str
@@ -63,8 +67,10 @@ def _services(source: Path) -> dict[str, list[Call]]:
     """Services of a .proto file and their calls."""
     found = {}
     for name, body in re.findall(r"^service (\w+) \{\n(.*?)^\}", source.read_text(), re.MULTILINE | re.DOTALL):
-        calls = re.findall(r"rpc (\w+)\(([\w.]+)\) returns \((stream )?([\w.]+)\)", body)
-        found[name] = [Call(call, request, bool(stream), answer) for call, request, stream, answer in calls]
+        calls = re.findall(r"rpc (\w+)\((stream )?([\w.]+)\) returns \((stream )?([\w.]+)\)", body)
+        found[name] = [
+            Call(call, bool(many), request, bool(stream), answer) for call, many, request, stream, answer in calls
+        ]
     return found
 
 
@@ -89,17 +95,18 @@ def _service_stub(stem: str, services: dict[str, list[Call]]) -> str:
 
 
 def _stub_call(stem: str, call: Call) -> str:
-    answer = _type(stem, call.answer)
+    answer, request = _type(stem, call.answer), _type(stem, call.request)
     kind = f"Iterator[{answer}]" if call.streams else answer
-    return (
-        f"    def {call.name}(self, request: {_type(stem, call.request)}, timeout: float | None = ...) -> {kind}: ..."
-    )
+    asked = f"requests: Iterator[{request}]" if call.listens else f"request: {request}"
+    return f"    def {call.name}(self, {asked}, timeout: float | None = ...) -> {kind}: ..."
 
 
 def _servicer_call(stem: str, call: Call) -> str:
     answer, word = _type(stem, call.answer), "def" if call.streams else "async def"
     kind = f"AsyncIterator[{answer}]" if call.streams else answer
-    return f"    {word} {call.name}(self, request: {_type(stem, call.request)}, context: Any) -> {kind}: ..."
+    request = _type(stem, call.request)
+    asked = f"requests: AsyncIterator[{request}]" if call.listens else f"request: {request}"
+    return f"    {word} {call.name}(self, {asked}, context: Any) -> {kind}: ..."
 
 
 def _module(stem: str, name: str) -> str:

@@ -556,6 +556,18 @@ class FlowExtra(_message.Message):
     cgroup: int
     def __init__(self, forward_packets: _Optional[int] = ..., forward_bytes: _Optional[int] = ..., reverse_packets: _Optional[int] = ..., reverse_bytes: _Optional[int] = ..., age_ns: _Optional[int] = ..., handshake_ns: _Optional[int] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., cgroup: _Optional[int] = ...) -> None: ...
 
+class FlowOptions(_message.Message):
+    __slots__ = ("processes", "latency_above_ns", "failed", "plain")
+    PROCESSES_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_ABOVE_NS_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
+    processes: _containers.RepeatedScalarFieldContainer[str]
+    latency_above_ns: int
+    failed: bool
+    plain: bool
+    def __init__(self, processes: _Optional[_Iterable[str]] = ..., latency_above_ns: _Optional[int] = ..., failed: _Optional[bool] = ..., plain: _Optional[bool] = ...) -> None: ...
+
 class FlowBatch(_message.Message):
     __slots__ = ("items",)
     ITEMS_FIELD_NUMBER: _ClassVar[int]

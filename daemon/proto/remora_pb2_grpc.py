@@ -154,7 +154,7 @@ class AgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetFlowBatches(self, request, context):
-        """GetFlows of the observer API, many flows a message.
+        """GetFlows of the observer API, many flows a message. FlowOptions among the request's extensions narrow it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

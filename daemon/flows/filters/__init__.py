@@ -10,6 +10,14 @@ and lets pass whatever it cannot judge.
 
 from daemon.flows.filters.compile import compile_filter, compile_lists
 from daemon.flows.filters.errors import FilterError
+from daemon.flows.filters.own import accepts_own
 from daemon.flows.filters.prefilter import prefilter, prefilter_any
 
-__all__ = ["FilterError", "compile_filter", "compile_lists", "prefilter", "prefilter_any"]
+__all__ = [
+    "FilterError",
+    "accepts_own",
+    "compile_filter",
+    "compile_lists",
+    "prefilter",
+    "prefilter_any",
+]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.api import ApiServer
+from daemon.api import ApiServer, EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
 from daemon.flows.l7 import HttpMessage, L7Message
@@ -46,6 +46,7 @@ class FakeView:
         self.explanation = remora_pb2.ExplainResponse(rule="none", verdict="untouched", words="nothing is there")
         self.verified = remora_pb2.VerifyResponse(frontends=2, slots=1)
         self.broken = False
+        self.events = EventLog()
 
     def uptime_ns(self) -> int:
         return 90 * SECOND
@@ -143,17 +144,24 @@ RESPONSE = HttpMessage("GET", "http://backend/api/users", "HTTP/1.1", 200, host=
 
 
 @contextmanager
-def served(view: FakeView, folder: Path) -> Iterator[str]:
-    """The address of a server over `view`, running in a thread of its own."""
+def serving(view: FakeView, folder: Path, *reached: Any) -> Iterator[ApiServer]:
+    """A server over `view`, running in a thread of its own; `reached`: its listener and what its peers are told."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="test-api")
     thread.start()
-    server = ApiServer(view, folder / "remora.sock")
+    server = ApiServer(view, folder / "remora.sock", *reached)
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
-        yield f"unix://{server.path}"
+        yield server
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+@contextmanager
+def served(view: FakeView, folder: Path) -> Iterator[str]:
+    """The address of a server over `view`."""
+    with serving(view, folder) as server:
+        yield f"unix://{server.path}"

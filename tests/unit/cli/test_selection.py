@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.unit.cli.conftest import Remora
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "observe"
 
 
 def raw(allow: tuple[str, ...] = (), deny: tuple[str, ...] = ()) -> str:
@@ -64,40 +69,8 @@ def test_flags_make_these_filters(remora: Remora, flags: str) -> None:
     assert remora("observe", "--print-raw-filters", *flags.split()) == (0, FILTERS[flags], "")
 
 
-REFUSED = {
-    "--ip 1.1.1.1 --pod a": "filters --ip and --pod cannot be combined",
-    "--pod a --from-pod b": "filters --pod and --from-pod cannot be combined",
-    "--fqdn a --namespace b": "filters --fqdn and --namespace cannot be combined",
-    "-n a -A": "filters --namespace and --all-namespaces cannot be combined",
-    "--from-pod a -n b": "filters --from-pod and --namespace cannot be combined",
-    "--label a --to-label b": "filters --label and --to-label cannot be combined",
-    "--port 1 --from-port 2": "filters --port and --from-port cannot be combined",
-    "--encrypted --unencrypted": "filters --encrypted and --unencrypted cannot be combined",
-    "--pod a/x -n b": 'namespace conflict: "b" does not contain "a"',
-    "--service a/x --pod b/y": 'namespace of service "a/x" conflicts with pod "b/y"',
-    "--not --not --ip 1.1.1.1": "consecutive --not statements",
-    "--ip 1.1.1.1 --not": "trailing --not found in the arguments",
-    "--verdict dropped": "invalid --verdict value: 'dropped' is not a verdict",
-    "--drop-reason-desc X": "invalid --drop-reason-desc value: 'X' is not a drop reason",
-    "--identity nobody": "invalid --identity value: invalid security identity 'nobody', expected one of",
-    "--tcp-flags SYN,FOO": "invalid --tcp-flags value: unknown tcp flag: FOO",
-    "--http-header x": "invalid --http-header value: 'x', expected name:value",
-    "-t trace:nowhere": "invalid --type value: sub-type 'nowhere' of trace is unknown",
-    "-t thing": "invalid --type value: type 'thing' is unknown",
-    "--traffic-direction up": "invalid --traffic-direction value: up: invalid traffic direction",
-    "--ip-trace-id 0": "invalid --ip-trace-id value: '0' is not a number greater than 0",
-    '--allowlist {"no_such":1}': "invalid --allowlist flag: failed to decode",
-    "--allowlist {": "invalid --allowlist flag: failed to decode",
-    "--first 1 --last 1": "cannot set both --first and --last",
-    "--first 1 --all": "cannot set both --first and --all",
-    "--first 1 -f": "cannot set both --first and --follow",
-    "--all --last 2": "cannot set both --last and --all",
-    "-f -o table": "table output format is not compatible with follow mode",
-    "--field-mask time": "compact output format is not compatible with custom field mask",
-    "--since yesterday": "invalid --since value: 'yesterday' is neither a duration",
-    "--last -1": "Invalid value for '--last'",
-    "--no-such-flag": "No such option '--no-such-flag'",
-}
+REFUSED: dict[str, str] = json.loads((GOLDEN / "refused.json").read_text())
+"""Command lines, and how their complaint begins."""
 
 
 @pytest.mark.parametrize("flags", REFUSED)

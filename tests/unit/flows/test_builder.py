@@ -196,3 +196,18 @@ def test_what_the_kernel_knows_beyond_a_flow_is_told_apart() -> None:
 
 def test_an_ingress_flow_says_so() -> None:
     assert _flow(direction=Direction.INGRESS).traffic_direction == flow_pb2.INGRESS
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_the_trace_of_a_request_is_taken_from_its_header(header: str, trace: str) -> None:
+    message = HttpMessage("GET", "http://b/x", "HTTP/1.1", headers=(("Traceparent", header),))
+    flow = _flow(message, kind=EventKind.L7)
+    assert flow.trace_context.parent.trace_id == trace
+    assert flow.HasField("trace_context") == bool(trace)
