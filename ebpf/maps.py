@@ -10,6 +10,8 @@ import ctypes as ct
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -74,6 +76,16 @@ class HashMap:
     def close(self) -> None:
         """Close the descriptor; the pinned map stays."""
         os.close(self.fd)
+
+    @contextmanager
+    def beside(self) -> Iterator[HashMap]:
+        """The same map, for reading in one thread while another one works with this."""
+        twin = copy(self)
+        twin.fd = os.dup(self.fd)
+        try:
+            yield twin
+        finally:
+            twin.close()
 
     def items(self) -> tuple[Columns, Columns]:
         """All keys and values, shape (n,) each. A snapshot only as far as nobody writes meanwhile."""

@@ -1,7 +1,7 @@
 """What an operator asks about Services, answered: one closely, the way of an address, and whether the maps are right.
 
-Each answer is made in a thread, from values that nobody changes; only the maps of Services are read on the thread that
-writes them, so that no half-written state is taken for a difference.
+Each answer is made in a thread of its own, from values that nobody changes; whether the maps of Services were written
+while they were read is asked of the thread that writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from daemon.agent import live
 from daemon.agent.explain import Explanation, Question, explain
 from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
-from daemon.agent.verify import Report, verify
+from daemon.agent.verify import Promised, Report, verify
 from daemon.agent.wording import PROTOCOLS
 from daemon.model import HOST, Directory, IPAddress, Node, Workload
 from daemon.proto import remora_pb2 as pb
@@ -23,6 +23,8 @@ from daemon.services import Applied, ServiceTable, compile_services
 
 if TYPE_CHECKING:
     from daemon.agent.agent import Agent
+
+UNDISTURBED_TRIES = 5  # verifications that a write may disturb until the writer is stopped for one
 
 _NUMBERS = {word: number for number, word in PROTOCOLS.items()}
 
@@ -47,7 +49,7 @@ class Operate:
 
     async def verify(self) -> pb.VerifyResponse:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
-        report = await self._agent.programmer.read(self._report)
+        report = await self._report()
         return pb.VerifyResponse(
             differences=[
                 pb.Difference(
@@ -64,6 +66,21 @@ class Operate:
             slots=report.slots,
         )
 
+    async def _report(self) -> Report:
+        """What was found while nothing was written; where writes never pause, the writer is stopped for it."""
+        programmer = self._agent.programmer
+        for _ in range(UNDISTURBED_TRIES):
+            promised = await programmer.read(programmer.promised)
+            report = await asyncio.to_thread(self._compare, promised)
+            if await programmer.read(lambda: programmer.promised().written) == promised.written:
+                return report
+        return await programmer.read(lambda: self._compare(programmer.promised()))
+
+    def _compare(self, promised: Promised) -> Report:
+        maps = self._agent.programmer.datapath.maps
+        with maps["services"].beside() as services, maps["backends"].beside() as backends:
+            return verify(services, backends, promised)
+
     def _details(
         self, table: ServiceTable, applied: Sequence[Applied], name: str, namespace: str
     ) -> list[pb.ServiceDetail]:
@@ -72,13 +89,6 @@ class Operate:
         connections = self._agent.programmer.datapath.maps["connections"]
         counted = live.count(connections.chunks(), numbers)
         return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
-
-    def _report(self) -> Report:
-        programmer = self._agent.programmer
-        table = compile_services(programmer.table.workings.snapshot, programmer.table.node)
-        numbers = {one.entry.key: one.number for one in programmer.applied}
-        maps = programmer.datapath.maps
-        return verify(maps["services"], maps["backends"], table, numbers)
 
 
 @dataclass(frozen=True, slots=True)

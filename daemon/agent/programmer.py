@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,15 +24,17 @@ from prometheus_client import Histogram
 
 from daemon.agent.guards import wanted_guards
 from daemon.agent.uplinks import Uplinks
+from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
 from daemon.policy import PolicyTable
 from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services.grace import wait_for_readers
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale
-from daemon.services.udp import Target, close_stale, gone_backends
+from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends
 from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
@@ -40,6 +43,7 @@ from ebpf.features import cgroup2_mount
 log = logging.getLogger(__name__)
 
 SECOND_LOOK = 0.5  # s after which stale sockets are looked for once more
+COLLECT_DELAY = 0.1  # s after a change until the slots that it left are collected; more changes may come meanwhile
 
 T = TypeVar("T")
 
@@ -64,6 +68,7 @@ class Programmer:
         self._uplinks = Uplinks(datapath)
         self._gone: set[Target] = set()
         self._gone_before: set[Target] = set()
+        self._orphans_seen = False
         self.sockets_closed = 0
         """connected UDP sockets that were closed because their backend was gone"""
         self._cut = False  # flows that an earlier agent left behind were looked at
@@ -71,6 +76,7 @@ class Programmer:
         """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
+        self._collector: asyncio.Task[None] | None = None
 
     @property
     def watched(self) -> dict[int, str]:
@@ -89,6 +95,8 @@ class Programmer:
     async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
         """Make the kernel say this; problems are in `failures` and in the log, never raised."""
         await self._run(self._apply, snapshot, devices)
+        if self._collector is None or self._collector.done():
+            self._collector = asyncio.create_task(self._collect(), name="collect")
         if self._gone_before:
             asyncio.get_running_loop().call_later(SECOND_LOOK, self._look_again)
 
@@ -102,8 +110,16 @@ class Programmer:
 
     async def stop(self) -> None:
         """Let go of the kernel; everything stays in place there."""
+        if self._collector:
+            self._collector.cancel()
         await self._run(self._close)
         self._thread.shutdown()
+
+    def promised(self) -> Promised:
+        """What the kernel's maps of Services must hold now; for `read`."""
+        numbers = {one.entry.key: one.number for one in self.applied}
+        services, table = self._services, self.table
+        return Promised(services.written, table.workings.snapshot, table.node, numbers, services.spare)
 
     async def read(self, work: Callable[[], T]) -> T:
         """What `work` finds while nobody writes."""
@@ -111,6 +127,16 @@ class Programmer:
 
     async def _run(self, work: Callable[..., None], *arguments: object) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def _collect(self) -> None:
+        """Delete slots that no entry counts any more. The wait for programs that look at them keeps no change back."""
+        while (until := await self.read(self._spare_since)) is not None:
+            await asyncio.sleep(COLLECT_DELAY)
+            await asyncio.to_thread(wait_for_readers)
+            await self._run(self._guarded, "old slots", partial(self._services.collect, until))
+
+    def _spare_since(self) -> int | None:
+        return self._services.written if self._services.spare else None
 
     def _look_again(self) -> None:
         """For sockets that were just connecting when their backend went."""
@@ -152,8 +178,15 @@ class Programmer:
         self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)
-        returned = gone_backends(table, before)
-        self._gone = (self._gone | gone_backends(before, table)) - returned
+        self._backends_moved(before, table)
+
+    def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
+        """Let go of the sockets whose backend is gone, also of those that lost it while no agent ran."""
+        returned, left = gone_backends(table, before), gone_backends(before, table)
+        if not self._orphans_seen:
+            left |= orphaned_backends(self.datapath.maps["reverses"], table)
+            self._orphans_seen = True
+        self._gone = (self._gone | left) - returned
         self._gone_before -= returned
         self._close_stale()
 

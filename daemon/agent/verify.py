@@ -3,6 +3,9 @@
 The agent keeps a mirror of what it wrote and works by differences. Both could be wrong, by an error of ours or by
 somebody else's hand, and traffic would tell late. So here nothing is believed: the table is compiled from the objects
 alone, both maps are read, and what the reconciler would have to write is the difference. Nothing is written.
+
+Reading and comparing take a second at ten thousand Services, and a change to the kernel must not wait for that. So
+both go on beside the writer, and what was found counts only if nothing was written meanwhile.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from itertools import count
 
 from daemon.agent.wording import flag_words, place_words, record_words
 from daemon.model.directory import Frontend
+from daemon.model.snapshot import Snapshot
+from daemon.model.workload import Node
+from daemon.services import compile_services
 from daemon.services.columns import read_state
 from daemon.services.force import delta_of_all
 from daemon.services.plan import MISSING, Entry, KernelState, Plan, Run, make_plan
-from daemon.services.table import PortKey, ServicePortEntry, ServiceTable, records
+from daemon.services.table import RECORD_SIZE, PortKey, ServicePortEntry, ServiceTable, records
 from ebpf.constants import FrontendFlag
 from ebpf.maps import HashMap
 
@@ -46,14 +52,37 @@ class Report:
     slots: int
 
 
-def verify(services: HashMap, backends: HashMap, table: ServiceTable, numbers: Mapping[PortKey, int]) -> Report:
-    """Compare; `table` is compiled anew, `numbers` are those that were given out. For the writer's thread."""
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What the writer says that the kernel holds, after its change number `written`.
+
+    `numbers` are those that were given out; `spare` the slots, by number from which one on, that nothing counts any
+    more and that are deleted in a moment.
+    """
+
+    written: int
+    snapshot: Snapshot
+    node: Node
+    numbers: Mapping[PortKey, int]
+    spare: Mapping[int, int]
+
+
+def verify(services: HashMap, backends: HashMap, promised: Promised) -> Report:
+    """Compare. Nobody may write meanwhile, else what is half written is taken for a difference."""
+    table = compile_services(promised.snapshot, promised.node)
     state = read_state(services, backends)
+    state.forget(_spare_runs(state, promised.spare))
+    numbers = promised.numbers
     number_of = _numbering(state, numbers)
     plan = make_plan(state, delta_of_all(state, table.blocks, number_of), number_of)
     names = _Names(table, {number_of(entry): entry.key for entry in table.entries})
     found = (*_entries(plan, state, names), *_slots(plan, state, names), *_beyond(state))
     return Report(found, len(table.frontends) + len(table.addresses), sum(entry.count for entry in table.entries))
+
+
+def _spare_runs(state: KernelState, spare: Mapping[int, int]) -> list[Run]:
+    held = ((number, first, state.slots.get(number, b"")) for number, first in spare.items())
+    return [Run(number, first, blob[first * RECORD_SIZE :]) for number, first, blob in held if blob]
 
 
 def _numbering(state: KernelState, numbers: Mapping[PortKey, int]) -> Callable[[ServicePortEntry], int]:

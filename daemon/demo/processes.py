@@ -31,6 +31,7 @@ def spawn(
     namespace: Path | None = None,
     cgroup: Path | None = None,
     *,
+    stdin: Output = subprocess.DEVNULL,
     stdout: Output = None,
     stderr: Output = None,
     environment: dict[str, str] | None = None,
@@ -38,7 +39,7 @@ def spawn(
     """Start a program there, in a session of its own: Ctrl-C reaches only us, who end the rest in order."""
     return subprocess.Popen(
         command(argv, namespace, cgroup),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         env=os.environ | (environment or {}),

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain, compress
-from operator import is_not
+from itertools import chain
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.services.plan import Delta, KernelState
-from daemon.services.table import Block, Origin, PortKey, ServicePortEntry
+from daemon.services.table import Block, Origin, PortKey, ServicePortEntry, differing
 
 NumberOf = Callable[[ServicePortEntry], int]
 
@@ -51,7 +50,7 @@ class InForce:
 
     def change(self, blocks: Mapping[Origin, Block]) -> Change:
         """What differs from the blocks of a table."""
-        return Change(blocks, _differing(self._blocks, blocks), _differing(blocks, self._blocks))
+        return Change(blocks, differing(self._blocks, blocks), differing(blocks, self._blocks))
 
     def follow(self, change: Change, number_of: NumberOf) -> None:
         """Take over a change that was written; `number_of` still knows the numbers of what is gone."""
@@ -89,12 +88,6 @@ def delta_of_all(state: KernelState, blocks: Mapping[Origin, Block], number_of: 
     numbers = {number_of(entry) for block in blocks.values() for entry in block.entries}
     stale = [place for place in state.entries if place not in places]
     return Delta(list(blocks.values()), stale, [number for number in state.slots if number not in numbers])
-
-
-def _differing(these: Mapping[Origin, Block], those: Mapping[Origin, Block]) -> dict[Origin, Block]:
-    """Of these blocks, those that are not the very same in the other."""
-    differ = compress(these, map(is_not, these.values(), map(those.get, these)))
-    return {origin: these[origin] for origin in differ}
 
 
 def _keys(blocks: Mapping[Origin, Block]) -> set[PortKey]:

@@ -51,26 +51,60 @@ class Delta:
     stale_numbers: Collection[int]
 
 
+class Spare(NamedTuple):
+    """The slots of a number from `first` on, which nothing counts any more since the change numbered `since`."""
+
+    first: int
+    since: int
+
+
 @dataclass(slots=True)
 class KernelState:
-    """What the two maps hold: entries by frontend, and slots by number, joined, with MISSING in gaps."""
+    """What the two maps hold: entries by frontend, and slots by number, joined, with MISSING in gaps.
+
+    `slots` includes the `spare` ones: no entry counts them, but a program that read an older count may look at them.
+    """
 
     entries: dict[Frontend, Entry] = field(default_factory=dict)
     slots: dict[int, bytes] = field(default_factory=dict)
     wanted: dict[int, bytes] = field(default_factory=dict)  # the sorted backends that `slots` were arranged from
     slot_count: int = 0  # slots that the map holds, gaps not counted
+    spare: dict[int, Spare] = field(default_factory=dict)
 
-    def follow(self, plan: Plan) -> None:
-        """Take over a plan that was written."""
+    def follow(self, plan: Plan, since: int) -> None:
+        """Take over a plan that was written as change number `since`; slots that it leaves uncounted are spare now."""
         self.entries.update(plan.put_entries)
-        self.slots.update(plan.slots)
-        self.wanted.update(plan.wanted)
         for place in plan.drop_entries:
             del self.entries[place]
+        self.wanted.update(plan.wanted)
+        self.slot_count += plan.new_slots
+        for number, slots in plan.slots.items():
+            self.slots[number] = slots + self.slots.get(number, b"")[len(slots) :]
+            self._count_only(number, len(slots) // RECORD_SIZE, since)
         for run in plan.drop_numbers:
-            del self.slots[run.number]
             self.wanted.pop(run.number, None)
-        self.slot_count += plan.new_slots - held_slots([*plan.drop_slots, *plan.drop_numbers])
+            self._count_only(run.number, 0, since)
+            if run.number not in self.spare:
+                del self.slots[run.number]
+
+    def spare_runs(self, until: int) -> list[Run]:
+        """The slots that are spare since change number `until` or an earlier one."""
+        found = ((number, one.first) for number, one in self.spare.items() if one.since <= until)
+        return [Run(number, first, self.slots[number][first * RECORD_SIZE :]) for number, first in found]
+
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Take over that these slots, each run the last ones of its number, were deleted."""
+        for number, first, blob in runs:
+            self.slot_count -= _held(blob)
+            self.slots[number] = self.slots[number][: first * RECORD_SIZE]
+            self.spare.pop(number, None)
+            if not self.slots[number] and number not in self.wanted:
+                del self.slots[number]
+
+    def _count_only(self, number: int, first: int, since: int) -> None:
+        self.spare.pop(number, None)
+        if len(self.slots.get(number, b"")) > first * RECORD_SIZE:
+            self.spare[number] = Spare(first, since)
 
 
 @dataclass(slots=True)
@@ -82,7 +116,7 @@ class Plan:
     drop_entries: list[Frontend] = field(default_factory=list)
     drop_slots: list[Run] = field(default_factory=list)  # beyond a lowered count
     drop_numbers: list[Run] = field(default_factory=list)  # of numbers that nothing leads to any more
-    slots: dict[int, bytes] = field(default_factory=dict)  # of all numbers that are placed, afterwards
+    slots: dict[int, bytes] = field(default_factory=dict)  # of the numbers whose backends change, those that count
     wanted: dict[int, bytes] = field(default_factory=dict)
     new_slots: int = 0  # of put_slots, those that take room
     new_entries: int = 0  # of put_entries, those that take room
@@ -133,18 +167,17 @@ def _put(plan: Plan, state: KernelState, frontend: Frontend, value: Entry, moved
 
 def _place_backends(plan: Plan, state: KernelState, entry: ServicePortEntry, number: int) -> bool:
     """Add the slots of one port to the plan where they differ, and tell whether they do."""
-    held = state.slots.get(number, b"")
-    plan.wanted[number] = entry.backends
-    plan.slots[number] = held
     if state.wanted.get(number) == entry.backends:
         return False
+    held = state.slots.get(number, b"")
+    plan.wanted[number] = entry.backends
     slots = b"".join(arrange(records(held), records(entry.backends)))
     plan.slots[number] = slots
     plan.put_slots += _differences(number, held, slots)
     plan.new_slots += entry.count - _held(held[: len(slots)])
     if len(held) > len(slots):
         plan.drop_slots.append(Run(number, entry.count, held[len(slots) :]))
-    return slots != held
+    return slots != held[: len(slots)]
 
 
 def arrange(held: list[bytes], wanted: list[bytes]) -> list[bytes]:

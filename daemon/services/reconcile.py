@@ -1,8 +1,12 @@
 """Bring the kernel's maps to a table without one connection noticing.
 
-Order is everything, as programs read while this writes: first slots, then the entries that count them, then entries go,
-then, when nobody can look at them any more, the slots that nothing counts. What does not fit is refused whole before
-anything is written. The maps are read once; from then on a mirror of them saves the reading.
+Order is everything, as programs read while this writes: first slots, then the entries that count them, then entries go.
+With that the table is in force. The slots that nothing counts any more are deleted later, when nobody can look at them:
+whoever calls `apply` waits for readers and then calls `collect`. An agent that dies before leaves them to the next one,
+which finds them when it reads the maps. Only where there is no room for the new beside the old, `apply` itself waits.
+
+What does not fit is refused whole before anything is in force. The maps are read once; from then on a mirror of them
+saves the reading.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ class Changes:
 class ServiceReconciler:
     """The only writer of the maps `services` and `backends`. One call at a time, from any thread.
 
-    `grace` waits until no program can still use a count that was lowered.
+    `grace` waits until no program can still use a count that was lowered; `apply` needs it where a map is full.
     """
 
     def __init__(self, services: HashMap, backends: HashMap, grace: Callable[[], None] = wait_for_readers) -> None:
@@ -46,11 +50,13 @@ class ServiceReconciler:
         self._state: KernelState | None = None  # None: the maps are to be read first
         self._numbers: NumberBook | None = None
         self._force = InForce()
+        self.written = 0
+        """the number of the last change that was begun to be written to the maps, `collect` included"""
 
     def apply(self, table: ServiceTable) -> Changes:
         """Make the kernel balance by the table.
 
-        Raises MapFullError, with nothing written, where it does not fit; KernelError where a write failed, after which
+        Raises MapFullError, with nothing changed, where it does not fit; KernelError where a write failed, after which
         the next apply reads the maps again and goes on from there.
         """
         if self._state is None:
@@ -62,6 +68,21 @@ class ServiceReconciler:
         self._force.follow(change, number_of)
         self._numbers.forget(gone_keys(change))
         return _changes(plan)
+
+    @property
+    def spare(self) -> Mapping[int, int]:
+        """Slots that nothing counts and that are still there: from which slot on, by number."""
+        return {number: one.first for number, one in self._state.spare.items()} if self._state else {}
+
+    def collect(self, until: int) -> None:
+        """Delete what is spare since the change `until`, where all programs that ran then have ended."""
+        state = self._state
+        if state is not None and (runs := state.spare_runs(until)):
+            self._state = None
+            self.written += 1
+            self._backends.delete(slot_keys(self._backends, runs))
+            state.forget(runs)
+            self._state = state
 
     @property
     def applied(self) -> tuple[Applied, ...]:
@@ -87,47 +108,55 @@ class ServiceReconciler:
         return _changes(plan)
 
     def _carry_out(self, state: KernelState, delta: Delta, number_of: NumberOf) -> Plan:
-        """Write what leads to the delta; raises MapFullError before anything is written."""
+        """Write what leads to the delta; raises MapFullError before anything of it is written."""
         plan = make_plan(state, delta, number_of)
-        early = removable_first(plan, state) if self._must_remove_first(plan, state) else None
+        if state.spare and not self._has_room(plan, state):
+            self._grace()
+            self.collect(self.written)
+            plan = make_plan(state, delta, number_of)
+        early = None if self._has_room(plan, state) else self._removable_first(plan, state)
         self._state = None
         if not plan.empty:
-            self._write(plan, early)
-        state.follow(plan)
+            self.written += 1
+            self._write(plan, state, early)
+        state.follow(plan, self.written)
         self._state = state
         return plan
 
-    def _write(self, plan: Plan, early: Sequence[Run] | None) -> None:
+    def _write(self, plan: Plan, state: KernelState, early: Sequence[Run] | None) -> None:
         """All writes of a plan; `early` are the slots to remove before anything is put, None where there is room."""
         if early is not None:
             self._drop_entries(plan.drop_entries)
-            self._drop_slots(early)
+            self._remove(state, early)
         if plan.put_slots:
             self._backends.update(*slot_columns(self._backends, plan.put_slots))
         if plan.put_entries:
             self._services.update(*entry_columns(self._services, plan.put_entries))
         if early is None:
             self._drop_entries(plan.drop_entries)
-        done = set(early or ())
-        self._drop_slots([*plan.drop_slots, *(run for run in plan.drop_numbers if run not in done)])
 
     def _drop_entries(self, frontends: Sequence[Frontend]) -> None:
         if frontends:
             self._services.delete(frontend_keys(self._services, frontends))
 
-    def _drop_slots(self, runs: Sequence[Run]) -> None:
+    def _remove(self, state: KernelState, runs: Sequence[Run]) -> None:
+        """Delete slots that nothing counts when nobody can look at them any more."""
         if runs:
             self._grace()
             self._backends.delete(slot_keys(self._backends, runs))
+            state.forget(runs)
 
-    def _must_remove_first(self, plan: Plan, state: KernelState) -> bool:
-        """Whether there is room only after what is to go has gone; raises MapFullError where not even then."""
+    def _has_room(self, plan: Plan, state: KernelState) -> bool:
+        """Whether the new fits in beside all that is to go."""
         entries, slots = len(state.entries) + plan.new_entries, state.slot_count + plan.new_slots
-        if entries <= self._services.max_entries and slots <= self._backends.max_entries:
-            return False
-        _check_room(self._services, entries - len(plan.drop_entries))
-        _check_room(self._backends, slots - held_slots(removable_first(plan, state)))
-        return True
+        return entries <= self._services.max_entries and slots <= self._backends.max_entries
+
+    def _removable_first(self, plan: Plan, state: KernelState) -> list[Run]:
+        """What must go before the new comes; raises MapFullError where there is no room even then."""
+        runs = removable_first(plan, state)
+        _check_room(self._services, len(state.entries) + plan.new_entries - len(plan.drop_entries))
+        _check_room(self._backends, state.slot_count + plan.new_slots - held_slots(runs))
+        return runs
 
 
 def _check_room(table: HashMap, needed: int) -> None:

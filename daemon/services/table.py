@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from itertools import pairwise
+from itertools import compress, count, islice, pairwise
+from operator import is_not
 from typing import NamedTuple
 
 from daemon.model.directory import Frontend, ServiceName
@@ -126,6 +127,19 @@ class ServiceTable:
     def addresses(self) -> frozenset[Frontend]:
         """The addresses whose other ports are refused."""
         return frozenset(place for block in self.blocks.values() for place in block.addresses)
+
+
+def differing(these: Mapping[Origin, Block], those: Mapping[Origin, Block]) -> dict[Origin, Block]:
+    """Of these blocks, those that are not the very same in the other.
+
+    A table keeps the order of the one before it, so all but the middle is compared in place, without a look-up.
+    """
+    mine, others = tuple(these.values()), tuple(those.values())
+    shorter = min(len(mine), len(others))
+    head = next(compress(count(), map(is_not, mine, others)), shorter)
+    tail = next(compress(count(), map(is_not, reversed(mine), reversed(others))), shorter)
+    middle = islice(these.items(), head, len(these) - min(tail, shorter - head))
+    return {origin: block for origin, block in middle if those.get(origin) is not block}
 
 
 def records(blob: bytes) -> list[bytes]:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.model.workload import IPAddress
-from daemon.services.table import RECORD_SIZE, Block, ServiceTable, records
+from daemon.services.table import RECORD_SIZE, Block, ServiceTable, differing, records
 from ebpf.addresses import MAPPED, pack, unpack
 from ebpf.errors import RemoraError, UnsupportedError, describe
 from ebpf.maps import HashMap
@@ -61,11 +61,17 @@ class Closed:
 
 def gone_backends(before: ServiceTable, after: ServiceTable) -> frozenset[Target]:
     """The UDP backends, ports in host order, that some UDP Service had and none has now."""
-    touched = [block for origin, block in before.blocks.items() if after.blocks.get(origin) is not block]
-    lost = _udp_backends(touched)
+    lost = _udp_backends(differing(before.blocks, after.blocks).values())
     if lost:
         lost -= _udp_backends(after.blocks.values())
-    return frozenset((unpack(record[:16]), int.from_bytes(record[16:])) for record in lost)
+    return _targets(lost)
+
+
+def orphaned_backends(reverses: HashMap, table: ServiceTable) -> frozenset[Target]:
+    """The UDP backends that Services gave to sockets at some time and none has now: for an agent that just started."""
+    keys, _ = reverses.items()
+    noted = set(records(np.unique(_backends_of(keys)).tobytes()))
+    return _targets(noted - _udp_backends(table.blocks.values()))
 
 
 def close_stale(gone: Iterable[Target], reverses: HashMap) -> Closed:
@@ -94,6 +100,18 @@ def _reverse_keys(sockets: Columns, dtype: np.dtype[Any]) -> Columns:
     return keys
 
 
+def _backends_of(keys: Columns) -> Columns:
+    """The backends in keys of `reverses`, as opaque records; shape (n,)."""
+    places = np.zeros(len(keys), _PLACE)
+    places["addr"], places["port"] = keys["backend"], keys["port"]
+    opaque: Columns = places.view(_OPAQUE)
+    return opaque
+
+
+def _targets(backends: Iterable[bytes]) -> frozenset[Target]:
+    return frozenset((unpack(record[:16]), int.from_bytes(record[16:])) for record in backends)
+
+
 def _udp_backends(blocks: Iterable[Block]) -> set[bytes]:
     entries = (entry for block in blocks for entry in block.entries if entry.key.protocol == socket.IPPROTO_UDP)
     return {record for entry in entries for record in records(entry.backends)}
@@ -116,9 +134,7 @@ class _Wanted:
 
     def among(self, keys: Columns) -> Columns:
         """Which of these keys of `reverses` name one of the backends; shape (n,)."""
-        places = np.zeros(len(keys), _PLACE)
-        places["addr"], places["port"] = keys["backend"], keys["port"]
-        mask: Columns = np.isin(places.view(_OPAQUE), self.records)
+        mask: Columns = np.isin(_backends_of(keys), self.records)
         return mask
 
 

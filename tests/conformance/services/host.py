@@ -37,6 +37,11 @@ class Host:
         self.table = compile_services(snapshot_of(objects), self.table.node, self.table)
         return self.reconciler.apply(self.table)
 
+    def collect(self) -> None:
+        """Delete the slots that nothing counts, when all programs that may look at them have ended."""
+        self.reader.grace()
+        self.reconciler.collect(self.reconciler.written)
+
     def ask(self, address: str, port: int, protocol: str = "TCP", client: str = "pod") -> str:
         """What a client gets: "10.0.0.1:8080 10.0.0.2:8080", all that may be drawn, or REFUSED, DROPPED, UNTOUCHED."""
         entry = self._entry(address, port, protocol, client)

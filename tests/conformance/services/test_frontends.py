@@ -291,4 +291,5 @@ def test_a_node_port_comes_before_a_host_port_and_gives_it_back(host: Host) -> N
     host.apply(api)
     assert host.ask("192.0.2.10", 8080) == "10.0.0.7:8000"
     host.apply()
+    host.collect()
     assert host.services.rows == host.backends.rows == {}

@@ -76,6 +76,8 @@ def test_any_order_of_events_leads_to_the_same_maps(steps: list[tuple[World, boo
         host.apply(*objects)
         assert host.reader.broken == []
     fresh.apply(*reversed(objects))
+    host.collect()
+    assert host.reader.broken == []
     assert content(host) == content(fresh)
     assert host.table.blocks == fresh.table.blocks
     assert len(host.backends.rows) == len(fresh.backends.rows)

@@ -118,6 +118,7 @@ def test_a_transition(transition: Transition) -> None:
     assert leads(host) == expected
     fresh.apply(*objects(transition.before if transition.after is None else transition.after))
     assert leads(fresh) == expected
+    host.collect()
     assert len(host.backends.rows) == len(fresh.backends.rows)
     assert host.reader.broken == []
     assert bool(changes) is (transition.after is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.agent.verify import Difference, Report, verify
+from daemon.agent.verify import Difference, Promised, Report, verify
 from daemon.services import ServiceReconciler, ServiceTable
 from tests.unit.services.build import compiled, service, slice_
 from tests.unit.services.memory import MemoryMap, backend_map, service_map
@@ -20,15 +20,19 @@ class Kernel:
             service("web", "10.96.0.1", {"port": 80, "nodePort": 30080}, type="NodePort", sessionAffinity="ClientIP"),
             slice_("web", "10.0.0.1 10.0.0.2 10.0.0.3"),
         )
-        reconciler = ServiceReconciler(self.services, self.backends, grace=lambda: None)
-        reconciler.apply(self.table)
-        self.numbers = {one.entry.key: one.number for one in reconciler.applied}
+        self.reconciler = ServiceReconciler(self.services, self.backends, grace=lambda: None)
+        self.reconciler.apply(self.table)
 
     def verify(self) -> Report:
-        return verify(self.services, self.backends, self.table, self.numbers)
+        return verify(self.services, self.backends, promised(self.table, self.reconciler))
 
     def found(self) -> list[Difference]:
         return sorted(self.verify().differences, key=lambda one: (one.map, one.place))
+
+
+def promised(table: ServiceTable, reconciler: ServiceReconciler) -> Promised:
+    numbers = {one.entry.key: one.number for one in reconciler.applied}
+    return Promised(reconciler.written, table.workings.snapshot, table.node, numbers, reconciler.spare)
 
 
 def change(table: MemoryMap, row: int, **fields: object) -> None:
@@ -114,9 +118,22 @@ def test_a_slot_that_no_map_could_have_is_counted(kernel: Kernel) -> None:
 
 
 def test_a_table_that_was_never_applied_is_missing_whole(kernel: Kernel) -> None:
-    report = verify(service_map(16), backend_map(16), kernel.table, {})
+    services, backends = service_map(16), backend_map(16)
+    report = verify(services, backends, promised(kernel.table, ServiceReconciler(services, backends)))
     assert {one.kind for one in report.differences} == {"missing"}
     assert len(report.differences) == 6
+
+
+def test_slots_that_wait_to_be_collected_are_no_difference_and_others_are(kernel: Kernel) -> None:
+    kernel.table = compiled(service("web", "10.96.0.1"), slice_("web", "10.0.0.1"))
+    kernel.reconciler.apply(kernel.table)
+    assert len(kernel.backends.rows) == 3
+    assert kernel.verify() == Report((), 2, 1)
+    keys, values = kernel.backends.items()
+    keys = keys.copy()
+    keys["service"] += 1
+    kernel.backends.update(keys[:1], values[:1])
+    assert [one.place for one in kernel.found()] == ["service 2 slot 0"]
 
 
 def test_verifying_writes_nothing(kernel: Kernel) -> None:

@@ -142,15 +142,53 @@ def test_a_change_writes_only_what_it_concerns(
     assert writes == ["slot"]
 
 
-def test_slots_are_waited_for_only_where_some_are_removed(services: MemoryMap, backends: MemoryMap) -> None:
+def test_slots_that_nothing_counts_stay_until_they_are_collected(services: MemoryMap, backends: MemoryMap) -> None:
     waits: list[int] = []
     reconciler = ServiceReconciler(services, backends, lambda: waits.append(len(backends.rows)))
     reconciler.apply(compiled(*API))
     reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1 10.0.0.7 10.0.0.8")))
-    assert waits == []
+    assert reconciler.spare == {}
     reconciler.apply(compiled(API[0], slice_("api", "10.0.0.8")))
-    assert waits == [3]
+    assert len(backends.rows) == 3
+    assert reconciler.spare == {1: 1}
+    reconciler.collect(reconciler.written)
     assert len(backends.rows) == 1
+    assert reconciler.spare == {}
+    assert waits == []
+
+
+def test_slots_that_a_later_change_left_are_not_collected_with_earlier_ones(
+    reconciler: ServiceReconciler, backends: MemoryMap
+) -> None:
+    reconciler.apply(compiled(*API, *WEB))
+    reconciler.apply(compiled(*API))
+    until = reconciler.written
+    reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1")))
+    reconciler.collect(until)
+    assert sorted(backends.items()[0][["service", "slot"]].tolist()) == [(1, 0), (1, 1)]
+    assert reconciler.spare == {1: 1}
+
+
+def test_a_spare_slot_is_used_again(reconciler: ServiceReconciler, backends: MemoryMap) -> None:
+    reconciler.apply(compiled(*API))
+    reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1")))
+    until, calls = reconciler.written, backends.calls
+    assert reconciler.apply(compiled(*API)) == Changes(changed=1)
+    reconciler.collect(until)
+    assert backends.calls == calls
+    assert sorted(backends.items()[0][["service", "slot"]].tolist()) == [(1, 0), (1, 1)]
+
+
+def test_spare_slots_make_room_in_a_full_map(services: MemoryMap) -> None:
+    backends, waits = backend_map(3), []
+    reconciler = ServiceReconciler(services, backends, lambda: waits.append(len(backends.rows)))
+    reconciler.apply(compiled(*API))
+    reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1")))
+    assert reconciler.apply(compiled(API[0], slice_("api", "10.0.0.1"), *WEB)) == Changes(added=1)
+    assert waits == []
+    reconciler.apply(compiled(service("web", "10.96.0.2"), slice_("web", "10.0.0.3 10.0.0.4 10.0.0.5")))
+    assert waits[0] == 3
+    assert len(backends.rows) == 3
 
 
 def test_a_service_that_comes_back_is_a_new_one(reconciler: ServiceReconciler) -> None:
@@ -167,6 +205,7 @@ def test_an_address_that_moves_to_another_service_takes_its_number(
     changes = reconciler.apply(compiled(service("other"), slice_("other", "10.0.0.9")))
     assert changes == Changes(changed=1)
     assert numbers(reconciler) == {"other": 2}
+    reconciler.collect(reconciler.written)
     assert backends.items()[0][["service", "slot"]].tolist() == [(2, 0)]
 
 
@@ -187,6 +226,7 @@ def test_a_removed_service_leaves_no_entry_and_no_slot(
 ) -> None:
     reconciler.apply(compiled(*API))
     assert reconciler.apply(compiled()) == Changes(removed=1)
+    reconciler.collect(reconciler.written)
     assert (services.rows, backends.rows) == ({}, {})
 
 
@@ -253,6 +293,7 @@ def test_slots_that_a_killed_agent_left_are_cleaned_up(services: MemoryMap, back
     backends.update(keys, values)
     reconciler = ServiceReconciler(services, backends, no_grace)
     reconciler.apply(compiled(*WEB))
+    reconciler.collect(reconciler.written)
     assert backends.items()[0][["service", "slot"]].tolist() == [(10, 0)]
 
 

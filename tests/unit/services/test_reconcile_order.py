@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from enum import Enum
 
 import pytest
 from hypothesis import given, settings
@@ -75,11 +76,13 @@ class Bench:
         self.reconciler.apply(table)
 
     def check(self, table: ServiceTable) -> None:
-        """The maps hold exactly the table: no frontend and no slot more."""
+        """The maps hold exactly the table: no frontend more, and no slot more once all are collected."""
         wanted = wanted_of(table)
         assert self.reader.visible() == wanted
         expected = {place: (entry.count, entry.drop) for place, entry in table.frontends.items()}
         assert self.held() == expected | dict.fromkeys(table.addresses, (0, False))
+        self.reader.grace()
+        self.reconciler.collect(self.reconciler.written)
         assert len(self.backends.rows) == sum(entry.count for entry in table.entries)
 
     def held(self) -> dict[Frontend, tuple[int, bool]]:
@@ -88,17 +91,32 @@ class Bench:
         return {place: (entry.backends, bool(entry.flags & FrontendFlag.DROP)) for place, entry in entries.items()}
 
 
+class Collect(Enum):
+    """When the slots that a change left are deleted."""
+
+    AT_ONCE = 0
+    AFTER_THE_NEXT_CHANGE = 1
+    NEVER = 2
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(tables, st.booleans()), min_size=1, max_size=6))
-def test_every_lookup_resolves_after_every_single_write(steps: list[tuple[Shape, bool]]) -> None:
+@given(st.lists(st.tuples(tables, st.booleans(), st.sampled_from(Collect)), min_size=1, max_size=6))
+def test_every_lookup_resolves_after_every_single_write(steps: list[tuple[Shape, bool, Collect]]) -> None:
     bench = Bench(16, 64)
-    for (owners, backends), restart in steps:
+    until = 0
+    for (owners, backends), restart, when in steps:
         if restart:
             bench.restart()
+            until = 0
         table = table_of(owners, backends)
         bench.apply(table)
+        bench.reconciler.collect(until)
+        until = bench.reconciler.written if when is Collect.AFTER_THE_NEXT_CHANGE else 0
+        if when is Collect.AT_ONCE:
+            bench.check(table)
         assert bench.reader.broken == []
-        bench.check(table)
+    bench.check(table)
+    assert bench.reader.broken == []
 
 
 @settings(max_examples=300, deadline=None)
@@ -109,13 +127,13 @@ def test_a_map_that_is_too_small_keeps_the_old_state_or_takes_the_whole_new_one(
     bench = Bench(frontends, slots)
     for owners, backends in steps:
         table = table_of(owners, backends)
-        before = dict(bench.services.rows), dict(bench.backends.rows)
+        before = bench.reader.visible(), bench.held()
         try:
             bench.apply(table)
         except MapFullError:
-            assert (bench.services.rows, bench.backends.rows) == before
+            assert (bench.reader.visible(), bench.held()) == before
         else:
-            bench.check(table)
+            assert bench.reader.visible() == wanted_of(table)
         assert bench.reader.broken == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from daemon.model.objects import EndpointSlice, Service
 from daemon.services import udp
 from daemon.services.table import ServiceTable
-from daemon.services.udp import CANNOT_CLOSE, Target, close_stale, gone_backends
+from daemon.services.udp import CANNOT_CLOSE, Target, close_stale, gone_backends, orphaned_backends
 from ebpf.addresses import pack
 from ebpf.errors import UnsupportedError
 from ebpf.sockdiag import SOCKET, Columns, cookies
@@ -241,3 +241,9 @@ def test_a_namespace_that_fails_does_not_keep_the_others_from_being_looked_at(
     result = close_stale(GONE, Reverses((40001, STALE)))
     assert (result.closed, result.namespaces) == (1, 2)
     assert len(result.failures) == 1
+
+
+def test_a_new_agent_finds_the_backends_that_left_while_none_ran() -> None:
+    reverses = Reverses((40001, STALE), (40002, STALE), (40003, "10.0.0.2 5353"), (40004, "fd00::1 5353"))
+    assert orphaned_backends(reverses, table(dns("10.0.0.2"))) == {*GONE, target("fd00::1", 5353)}
+    assert orphaned_backends(Reverses(), table(dns("10.0.0.2"))) == set()
