@@ -16,12 +16,12 @@ from prometheus_client.registry import Collector
 
 from daemon.agent import health
 from daemon.agent.health import Health, HealthPorts, LocalEndpoints
+from daemon.model.differences import differences
 from daemon.model.objects import KubeObject, Service, ServiceType, TrafficPolicy
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
 from daemon.services import Scope, ServiceTable
 from daemon.services.blocks import candidates
-from daemon.services.compile import differences
 from daemon.services.exposure import cluster_addresses, reached_from_outside
 from daemon.services.selection import Policy, select
 from daemon.settings import Settings

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Service
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node
 
 
 class Severity(Enum):
@@ -43,6 +44,9 @@ class Snapshot:
     ignored: tuple[ObjectRef, ...] = ()
     problems: tuple[Problem, ...] = ()
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
+    policies: tuple[NetworkPolicy, ...] = ()
+    cluster_policies: tuple[ClusterNetworkPolicy, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
     @property
     def age(self) -> float:

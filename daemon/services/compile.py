@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import compress, count
-from operator import is_not
-from typing import TypeVar
 
+from daemon.model.differences import differences
 from daemon.model.directory import Frontend
 from daemon.model.objects import HEADLESS_LABEL, EndpointSlice, KubeObject, Service
 from daemon.model.snapshot import Snapshot
@@ -24,7 +22,6 @@ from daemon.model.workload import Node
 from daemon.services.blocks import NOTHING, pod_block, service_block
 from daemon.services.table import Block, Origin, ServiceTable, Workings
 
-T = TypeVar("T")
 Name = tuple[str, str]
 
 
@@ -33,19 +30,6 @@ def compile_services(snapshot: Snapshot, node: Node, before: ServiceTable | None
     draft = _Draft(before if before is not None and before.node == node else ServiceTable(node))
     draft.take(snapshot)
     return draft.finish(snapshot)
-
-
-def differences(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[list[T], list[T]]:
-    """The objects that are gone and those that are new, by identity, whatever the order; none is twice in one."""
-    if before is now:
-        return [], []
-    shorter = min(len(before), len(now))
-    head = next(compress(count(), map(is_not, before, now)), shorter)
-    tail = next(compress(count(), map(is_not, reversed(before), reversed(now))), shorter)
-    tail = min(tail, shorter - head)
-    old = {id(one): one for one in before[head : len(before) - tail]}
-    new = {id(one): one for one in now[head : len(now) - tail]}
-    return [old[key] for key in old if key not in new], [new[key] for key in new if key not in old]
 
 
 class _Draft:
