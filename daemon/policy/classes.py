@@ -8,13 +8,15 @@ are switched. `sweep` lets go of those that have been empty since an earlier loo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sized
+from itertools import islice
 
 from daemon.policy.lens import WORLD, ClassKey, matched
 from daemon.policy.parsed import BlockPeer, Peer, PodPeer
 from daemon.policy.table import WORLD_CLASS
 
 EMPTY_MAX = 256  # empty classes that are kept; their entries cost room in the kernel
+SWEPT_AT_ONCE = 32  # of those beyond; each may change many rulesets
 
 _PLACELESS = "pods of any namespace", "blocks", "others"
 
@@ -38,7 +40,7 @@ class Classes:
         self._numbers = numbers
         self._by_key: dict[ClassKey, int] = {WORLD: WORLD_CLASS}
         self._used: Counter[int] = Counter({WORLD_CLASS: 1})
-        self._empty: set[int] = set()
+        self._empty: dict[int, None] = {}  # in the order in which they became so
         self.keys: dict[int, ClassKey] = {WORLD_CLASS: WORLD}
         self.by_namespace: dict[str, set[int]] = {}
         self.born: list[int] = []
@@ -52,23 +54,36 @@ class Classes:
             self.born.append(number)
             self.by_namespace.setdefault(_space(key), set()).add(number)
         self._used[number] += 1
-        self._empty.discard(number)
+        self._empty.pop(number, None)
         return number
 
     def drop(self, number: int) -> None:
         """One address less."""
         self._used[number] -= 1
         if not self._used[number]:
-            self._empty.add(number)
+            self._empty[number] = None
+
+    def rename(self, number: int, groups: Mapping[ClassKey, Sized]) -> None:
+        """All that policies look at changed, and these are the descriptions of a class's addresses now.
+
+        Where none of them stays behind the largest group of a new description takes the number along: nothing that
+        policies in force look at tells the two descriptions apart.
+        """
+        free = [key for key in groups if key not in self._by_key]
+        if not free or self._used[number] != sum(map(len, groups.values())):
+            return
+        before, key = self.keys[number], max(free, key=lambda one: len(groups[one]))
+        del self._by_key[before]
+        self._by_key[key], self.keys[number] = number, key
+        self.by_namespace[_space(before)].discard(number)
+        self.by_namespace.setdefault(_space(key), set()).add(number)
 
     def sweep(self) -> set[int]:
-        """Forget empty classes where there are too many of them; which."""
-        if len(self._empty) <= EMPTY_MAX:
-            return set()
-        gone, self._empty = self._empty, set()
+        """Forget some empty classes where there are too many of them, the longest empty first; which."""
+        gone = set(islice(self._empty, min(SWEPT_AT_ONCE, max(0, len(self._empty) - EMPTY_MAX))))
         for number in gone:
             key = self.keys.pop(number)
-            del self._by_key[key], self._used[number]
+            del self._by_key[key], self._used[number], self._empty[number]
             self.by_namespace[_space(key)].discard(number)
         return gone
 

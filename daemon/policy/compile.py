@@ -12,6 +12,7 @@ are asked about old classes, and nobody knows what they should answer.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,7 +23,7 @@ from daemon.model.policies import LabelSelector
 from daemon.model.snapshot import Snapshot
 from daemon.policy.binding import Binder
 from daemon.policy.classes import Classes, Members, Numbers
-from daemon.policy.inventory import Inventory, Name
+from daemon.policy.inventory import Inventory, Name, labels_alone
 from daemon.policy.lens import ClassKey, Need, Projection
 from daemon.policy.names import Names
 from daemon.policy.networks import BARRIER, Network
@@ -91,16 +92,25 @@ class PolicyCompiler:
     def _compile(self, snapshot: Snapshot, names: Names, here: frozenset[bytes]) -> tuple[PolicyTable, ...]:
         gone, new = self._policy_changes(snapshot)
         self._binder.forget(self._classes.sweep())
-        needs = self._projection.add(new)
         self._inventory.take(snapshot, here)
-        names.follow(self._projection.lens.names)
-        tables = [self._reclassed(names, needs)] if needs and self._policies else []
+        self._inventory.follow(names.view)
+        for address in self._inventory.dirty:
+            self._put(address, self._inventory.key(address, self._projection.lens))
+        self._inventory.dirty.clear()
+        self._binder.admit()
+        tables = []
+        needs = self._projection.add(new)
+        if needs:
+            self._look_anew(names, needs)
+        if needs and self._policies:
+            self._binder.bind((), ())
+            tables.append(self._finished())
         for policy in gone:
             del self._policies[policy.ref]
         self._policies.update((policy.ref, policy) for policy in new)
         over = self._projection.remove(gone)
-        names.follow(self._projection.lens.names)
-        self._reclass(names, over if tables else over | needs)
+        if over:
+            self._look_anew(names, over)
         self._binder.bind(gone, new)
         return *tables, self._finished()
 
@@ -116,26 +126,42 @@ class PolicyCompiler:
         gone = [self._policies[ref] for ref in changed if ref in self._policies]
         return gone, [found for found in changed.values() if found]
 
-    def _reclassed(self, names: Names, needs: set[Need]) -> PolicyTable:
-        """What was in force before, for what is there now and with classes as fine as they need to be next."""
-        self._reclass(names, needs)
-        self._binder.bind((), ())
-        return self._finished()
-
-    def _reclass(self, names: Names, needs: set[Need]) -> None:
-        """Give every address that may look different its class."""
+    def _look_anew(self, names: Names, needs: set[Need]) -> None:
+        """What policies look at changed, so addresses of one class may be told apart now, or no more."""
         inventory, lens = self._inventory, self._projection.lens
+        names.follow(lens.names)
         inventory.follow(names.view)
         inventory.look(needs)
+        groups: dict[int, dict[ClassKey, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+        alike: dict[tuple[object, ...], ClassKey | None] = {}
+        labels = labels_alone(needs)
         for address in inventory.dirty:
-            self._put(address, inventory.key(address, lens))
+            before = self._by_address.get(address)
+            if before is None or labels is None:
+                key = inventory.key(address, lens)
+            else:
+                token = inventory.token(address, labels), before
+                key = alike[token] if token in alike else inventory.key(address, lens)
+                alike[token] = key
+            if before is None or key is None:
+                self._put(address, key)
+            else:
+                groups[before][key].append(address)
         inventory.dirty.clear()
-        wanted = set(lens.networks)
+        for number, group in groups.items():
+            self._classes.rename(number, group)
+            for key, addresses in group.items():
+                if key != self._classes.keys[number]:
+                    for address in addresses:
+                        self._put(address, key)
+        self._follow_networks(set(lens.networks))
+        self._binder.admit()
+
+    def _follow_networks(self, wanted: set[Network]) -> None:
         for network in self._by_network.keys() - wanted:
             self._classes.drop(self._by_network.pop(network))
         for network in wanted - self._by_network.keys():
             self._by_network[network] = self._classes.take(ClassKey(zone=network))
-        self._binder.admit()
 
     def _put(self, address: bytes, key: ClassKey | None) -> None:
         before = self._by_address.pop(address, None)

@@ -25,6 +25,7 @@ Name = tuple[str, str]
 Labels = Mapping[str, str]
 T = TypeVar("T", bound=KubeObject)
 
+_OWN = frozenset({Kind.PODS, Kind.POD_LABEL, Kind.NAMESPACE_LABEL, Kind.NAMESPACE, Kind.PORT})
 _NOTHING: Labels = {}
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -108,6 +109,14 @@ class Inventory:
         if pod is None and node is None and not names:
             return None
         return ClassKey(pod, node, names, lens.zones.zone(int.from_bytes(address)))
+
+    def token(self, address: bytes, labels: tuple[str, ...]) -> tuple[object, ...] | None:
+        """Addresses that were of one class and have this in common still are, if no more than labels is looked at."""
+        holders = self.holders.get(address)
+        if not holders:
+            return None
+        held = self.pods[holders[0]]
+        return holders[0][0], held.ports, *map(held.pod.metadata.labels.get, labels)
 
     def _view(self, held: Held, lens: Lens) -> PodView | None:
         if held.stale:
@@ -197,6 +206,13 @@ def named_ports(pod: Pod) -> tuple[NamedPort, ...]:
         if port.name:
             found.setdefault((port.name, port.protocol.number), port.container_port)
     return tuple(sorted(NamedPort(name, protocol, number) for (name, protocol), number in found.items()))
+
+
+def labels_alone(needs: Collection[Need]) -> tuple[str, ...] | None:
+    """The labels of pods among needs; None where it is also about what is not a pod's own."""
+    if not _OWN.issuperset(need.kind for need in needs):
+        return None
+    return tuple(str(need.what) for need in needs if need.kind is Kind.POD_LABEL)
 
 
 def _addresses(pod: Pod) -> tuple[bytes, ...]:
