@@ -31,7 +31,6 @@ from daemon.model.snapshot import Snapshot
 from daemon.policy import PolicyTable
 from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
-from daemon.services.grace import wait_for_readers
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale
 from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends
@@ -39,6 +38,7 @@ from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
 from ebpf.features import cgroup2_mount
+from ebpf.grace import wait_for_readers
 
 log = logging.getLogger(__name__)
 

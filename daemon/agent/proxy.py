@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from daemon.agent import health
 from daemon.agent.health import Health, HealthPorts, LocalEndpoints
-from daemon.model.changes import differences
+from daemon.model.differences import differences
 from daemon.model.objects import KubeObject, Service, ServiceType, TrafficPolicy
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from daemon.endpoints.device import Devices
 from daemon.endpoints.joining import Joined, Key, Party, claimed, elsewhere, join
-from daemon.model.changes import differences
+from daemon.model.differences import differences
 from daemon.model.objects import Pod
 from daemon.model.workload import IPAddress
 

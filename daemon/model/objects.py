@@ -250,6 +250,7 @@ class ContainerPort(Part, frozen=True):
     """A port of a container; with `host_port`, the node's own port that leads there. `host_ip` "" is any address."""
 
     container_port: PortNumber
+    name: str = ""
     host_port: OptionalPort = 0
     host_ip: str = field(default="", name="hostIP")
     protocol: Protocol = Protocol.TCP
@@ -292,10 +293,15 @@ class Pod(KubeObject, frozen=True):
         return listed or ((self.status.pod_ip,) if self.status.pod_ip else ())
 
     @property
+    def ports(self) -> tuple[ContainerPort, ...]:
+        """The ports of all containers that run, those beside the others last."""
+        beside = [one for one in self.spec.init_containers if one.restart_policy == "Always"]
+        return tuple(port for one in (*self.spec.containers, *beside) for port in one.ports)
+
+    @property
     def host_ports(self) -> tuple[ContainerPort, ...]:
         """The ports by which the pod is reached under its node's address."""
-        beside = [one for one in self.spec.init_containers if one.restart_policy == "Always"]
-        return tuple(port for one in (*self.spec.containers, *beside) for port in one.ports if port.host_port)
+        return tuple(port for port in self.ports if port.host_port)
 
 
 class Namespace(KubeObject, frozen=True):

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from daemon.model.changes import differences
+from daemon.model.differences import differences
 from daemon.model.directory import Frontend
 from daemon.model.objects import HEADLESS_LABEL, EndpointSlice, KubeObject, Service
 from daemon.model.snapshot import Snapshot

@@ -16,12 +16,12 @@ from daemon.model.directory import Frontend, ServiceName
 from daemon.model.workload import Node
 from daemon.services import Block, Origin, PortKey, ServicePortEntry, ServiceReconciler, ServiceTable
 from daemon.services.columns import read_state
-from daemon.services.grace import wait_for_readers
 from daemon.services.table import RECORD_SIZE, records
 from ebpf import features
 from ebpf.addresses import MAPPED
 from ebpf.constants import FrontendFlag
 from ebpf.datapath import Datapath, cleanup
+from ebpf.grace import wait_for_readers
 from ebpf.maps import HashMap
 from tests.conftest import SMALL
 from tests.support.agent import ROOT

@@ -1,7 +1,7 @@
-"""What changed between two snapshots, at the price of the change.
+"""What changed from one tuple of objects to the next, at the price of a walk.
 
-Objects that a source did not read again are the very same objects in its next snapshot, so a difference is found by
-identity, without looking into ten thousand of them.
+Objects that a source did not read again are the very same objects in its next snapshot, so identity tells what is new
+without a look at what is in them.
 """
 
 from __future__ import annotations
