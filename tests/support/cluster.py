@@ -1,8 +1,8 @@
 """A small cluster on one kernel: nodes in network namespaces, each with a real agent, joined by a router outside.
 
 A node has its own agent, cgroup, bpffs folder and manifests; its pods hang behind veths. The router joins the nodes'
-uplinks and has the subnet of those who are outside the cluster. It knows ways to ClusterIPs, balancers' addresses and
-external ones only where a test gives it one, and none to pods: so does a real network.
+uplinks and has the subnet of those who are outside the cluster. It knows the ways to pods, as a network does whose CNI
+masquerades nothing, and those to ClusterIPs, balancers' addresses and external ones only where a test gives it one.
 
 Objects are written to all agents at once, and a change is in force when every agent lists the Service that says its
 generation: the words of the agent itself, read from what it has written to the kernel.
@@ -28,7 +28,8 @@ from tests.support.kube import Manifest, Port, Svc, dump, pod
 from tests.support.netns import TestNode, unique
 from tests.support.place import FAMILIES, Place, until
 
-PODS = {"one": ("alice", "ann", "abe"), "two": ("bob", "ben", "bea"), "three": ("carol", "cleo")}
+PODS = {"one": ("alice", "ann", "abe", "vic"), "two": ("bob", "ben", "bea", "val"), "three": ("carol", "cleo")}
+MACHINES = ("vic", "val")  # like virtual machines: no socket program sees their processes
 ZONES = {"one": "east", "two": "east", "three": "west"}
 OUTSIDERS = ("customer", "stranger")
 UPLINK, UNDERLAY = "uplink", "underlay"
@@ -66,8 +67,12 @@ class ClusterNode(TestNode):
     def know(self, others: Iterable[ClusterNode]) -> None:
         """The ways to the pods of other nodes."""
         for other in others:
-            ways = zip(other.subnets, other.uplink.values(), strict=True)
-            self.run(_route, [(str(net), gateway) for net, gateway in ways])
+            self.run(_route, other.ways)
+
+    @property
+    def ways(self) -> list[tuple[str, str]]:
+        """The subnets of its pods, and by which address they are reached."""
+        return [(str(net), gateway) for net, gateway in zip(self.subnets, self.uplink.values(), strict=True)]
 
 
 @dataclass
@@ -148,14 +153,15 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
         for node in nodes.values():
             node.join()
             node.know(other for other in nodes.values() if other is not node)
+            router.run(_route, node.ways)
         places = {place.name: place for place in [*_pods(nodes, folder), *_hosts(nodes, router, folder)]}
         agents = {label: stack.enter_context(_agent(node, folder)) for label, node in nodes.items()}
         base = dump(pod(place) for place in places.values() if place.workload and place.node)
         for agent in agents.values():
-            replace_file(agent.manifests / "pods.yaml", base)
+            replace_file(agent.manifests / "base.yaml", base)
             agent.launch()
         for place in places.values():
-            place.settle(cgroup=bool(place.node))
+            place.settle(cgroup=bool(place.node) and place.name not in MACHINES)
         for place in places.values():
             if place.workload:
                 place.listen(PORT)
@@ -242,5 +248,3 @@ def _lead(address: str, gateways: list[str]) -> None:
             ipr.route("replace", dst=net, gateway=gateways[0], family=family)
         else:
             ipr.route("replace", dst=net, multipath=[{"gateway": each} for each in gateways], family=family)
-
-

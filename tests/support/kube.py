@@ -26,7 +26,9 @@ class Port:
 
     def manifest(self) -> Manifest:
         body: Manifest = {"port": self.port, "targetPort": self.target, "protocol": self.protocol}
-        return body | ({"name": self.name} if self.name else {}) | ({"nodePort": self.node_port} if self.node_port else {})
+        return (
+            body | ({"name": self.name} if self.name else {}) | ({"nodePort": self.node_port} if self.node_port else {})
+        )
 
     def in_slice(self) -> Manifest:
         return {"name": self.name, "port": self.target, "protocol": self.protocol}

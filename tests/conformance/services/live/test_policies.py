@@ -15,7 +15,8 @@ ROUNDS = 5
 
 
 @pytest.mark.parametrize(
-    "clients", [each("internal-local", ("ann", "bea", "carol")), each("internal-local-host", ("one", "two", "three"))]
+    "clients",
+    [each("internal-local", ("ann", "bea", "carol", "val")), each("internal-local-host", ("one", "two", "three"))],
 )
 def test_internal_policy_local_stays_on_the_node(live: Cluster, family: str, clients: tuple[str, ...]) -> None:
     service = live.svc("web", internalTrafficPolicy="Local")
@@ -54,7 +55,7 @@ def test_external_policy_local_keeps_the_clients_address(live: Cluster, family: 
 
 
 @case("external-local")
-@pytest.mark.parametrize("client", ["ann", "one", "bea", "two"], ids="from {}".format)
+@pytest.mark.parametrize("client", ["ann", "one", "bea", "two", "vic", "val"], ids="from {}".format)
 def test_external_policy_local_is_no_matter_on_the_own_node(live: Cluster, family: str, client: str) -> None:
     service = live.svc("web", Port(node_port=-1), type="NodePort", **LOCAL)
     live.apply(service.with_endpoints(live["alice"]))
@@ -96,7 +97,8 @@ def test_the_nodes_own_terminating_endpoints_serve(live: Cluster, family: str) -
 
 @case("fallback-external-cluster")
 @pytest.mark.parametrize(
-    ("client", "node"), [("ann", "one"), ("bea", "two"), ("two", "two"), ("customer", "one"), ("customer", "two")],
+    ("client", "node"),
+    [("ann", "one"), ("bea", "two"), ("two", "two"), ("customer", "one"), ("customer", "two")],
     ids="{}".format,
 )
 def test_terminating_endpoints_serve_a_node_port(live: Cluster, family: str, client: str, node: str) -> None:

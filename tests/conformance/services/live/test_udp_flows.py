@@ -53,6 +53,7 @@ def moves(flow: Flow, live: Cluster, service: Svc, after: list[Place]) -> None:
     ("client", "spec", "after"),
     [
         pytest.param("ann", {}, "bob", marks=case("udp-cluster-ip"), id="udp-cluster-ip-same-node"),
+        pytest.param("vic", {}, "bob", marks=case("udp-cluster-ip"), id="udp-cluster-ip-machine"),
         pytest.param("bea", {}, "bob", marks=case("udp-cluster-ip"), id="udp-cluster-ip-other-node"),
         pytest.param(
             "ann", {"internalTrafficPolicy": "Local"}, "abe", marks=case("udp-internal-local"), id="udp-internal-local"
