@@ -18,6 +18,11 @@ __all__ = ["node_fixture", "pin_root"]
 SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "write docs/service-conformance.md from the results of this run"
+    parser.addoption("--write-conformance", action="store_true", help=words)
+
+
 @pytest.fixture(scope="session")
 def root() -> None:
     """Tests that need the kernel ask for this; CI is root, so nothing is skipped there."""
