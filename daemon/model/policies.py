@@ -11,9 +11,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
-from daemon.model.objects import KubeObject, ObjectMeta, PortNumber, Protocol
+from daemon.model.objects import KubeObject, ObjectMeta, Part, PortNumber, Protocol
 
 RULES_MAX = 25  # of a ClusterNetworkPolicy, in each direction; also of peers, networks, protocols and names
 MODE_ANNOTATION = "remora.io/mode"  # "audit": a denial is counted and told, the packet passes
@@ -49,17 +49,13 @@ class RuleAction(Enum):
     PASS = "Pass"
 
 
-class _Part(Struct, frozen=True, rename="camel", gc=False):
-    """As in `objects`: immutable, camelCase on the wire."""
-
-
-class Requirement(_Part, frozen=True):
+class Requirement(Part, frozen=True):
     key: Annotated[str, Meta(min_length=1)]
     operator: Operator
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(_Part, frozen=True):
+class LabelSelector(Part, frozen=True):
     """Both parts must hold; an empty selector matches everything."""
 
     match_labels: Labels = {}
@@ -76,18 +72,18 @@ class Policy(KubeObject, frozen=True):
     metadata: PolicyMeta
 
 
-class IPBlock(_Part, frozen=True):
+class IPBlock(Part, frozen=True):
     cidr: str
     except_: tuple[str, ...] = field(default=(), name="except")
 
 
-class NetworkPolicyPeer(_Part, frozen=True):
+class NetworkPolicyPeer(Part, frozen=True):
     pod_selector: LabelSelector | None = None
     namespace_selector: LabelSelector | None = None
     ip_block: IPBlock | None = None
 
 
-class NetworkPolicyPort(_Part, frozen=True):
+class NetworkPolicyPort(Part, frozen=True):
     """`port` is a number or the name of a container's port; None is every port of the protocol."""
 
     port: int | str | None = None
@@ -95,7 +91,7 @@ class NetworkPolicyPort(_Part, frozen=True):
     end_port: PortNumber | None = None
 
 
-class IngressRule(_Part, frozen=True):
+class IngressRule(Part, frozen=True):
     from_: tuple[NetworkPolicyPeer, ...] = field(default=(), name="from")
     ports: tuple[NetworkPolicyPort, ...] = ()
 
@@ -104,7 +100,7 @@ class IngressRule(_Part, frozen=True):
         return self.from_
 
 
-class EgressRule(_Part, frozen=True):
+class EgressRule(Part, frozen=True):
     to: tuple[NetworkPolicyPeer, ...] = ()
     ports: tuple[NetworkPolicyPort, ...] = ()
 
@@ -113,7 +109,7 @@ class EgressRule(_Part, frozen=True):
         return self.to
 
 
-class NetworkPolicySpec(_Part, frozen=True):
+class NetworkPolicySpec(Part, frozen=True):
     pod_selector: LabelSelector = LabelSelector()
     policy_types: tuple[PolicyType, ...] = ()
     ingress: tuple[IngressRule, ...] = ()
@@ -130,19 +126,19 @@ class NetworkPolicy(Policy, frozen=True):
     spec: NetworkPolicySpec = NetworkPolicySpec()
 
 
-class NamespacedPods(_Part, frozen=True):
+class NamespacedPods(Part, frozen=True):
     namespace_selector: LabelSelector = LabelSelector()
     pod_selector: LabelSelector = LabelSelector()
 
 
-class Subject(_Part, frozen=True):
+class Subject(Part, frozen=True):
     """Exactly one is set."""
 
     namespaces: LabelSelector | None = None
     pods: NamespacedPods | None = None
 
 
-class ClusterPeer(_Part, frozen=True):
+class ClusterPeer(Part, frozen=True):
     """Exactly one is set; none means that the object knows a field that we do not, and the rule fails closed.
 
     The last three are of egress alone.
@@ -155,23 +151,23 @@ class ClusterPeer(_Part, frozen=True):
     domain_names: tuple[str, ...] | UnsetType = UNSET
 
 
-class PortRange(_Part, frozen=True):
+class PortRange(Part, frozen=True):
     start: PortNumber
     end: PortNumber
 
 
-class ClusterPort(_Part, frozen=True):
+class ClusterPort(Part, frozen=True):
     """Exactly one is set."""
 
     number: PortNumber | None = None
     range: PortRange | None = None
 
 
-class Transport(_Part, frozen=True):
+class Transport(Part, frozen=True):
     destination_port: ClusterPort | None = None
 
 
-class ClusterProtocol(_Part, frozen=True):
+class ClusterProtocol(Part, frozen=True):
     """Exactly one is set."""
 
     tcp: Transport | None = None
@@ -180,7 +176,7 @@ class ClusterProtocol(_Part, frozen=True):
     destination_named_port: str = ""
 
 
-class ClusterIngressRule(_Part, frozen=True):
+class ClusterIngressRule(Part, frozen=True):
     action: RuleAction
     from_: Annotated[tuple[ClusterPeer, ...], Meta(min_length=1, max_length=RULES_MAX)] = field(name="from")
     name: Annotated[str, Meta(max_length=100)] = ""
@@ -191,7 +187,7 @@ class ClusterIngressRule(_Part, frozen=True):
         return self.from_
 
 
-class ClusterEgressRule(_Part, frozen=True):
+class ClusterEgressRule(Part, frozen=True):
     action: RuleAction
     to: Annotated[tuple[ClusterPeer, ...], Meta(min_length=1, max_length=RULES_MAX)]
     name: Annotated[str, Meta(max_length=100)] = ""
@@ -202,7 +198,7 @@ class ClusterEgressRule(_Part, frozen=True):
         return self.to
 
 
-class ClusterNetworkPolicySpec(_Part, frozen=True):
+class ClusterNetworkPolicySpec(Part, frozen=True):
     tier: Tier
     priority: Annotated[int, Meta(ge=0, le=1000)]
     subject: Subject
@@ -212,16 +208,3 @@ class ClusterNetworkPolicySpec(_Part, frozen=True):
 
 class ClusterNetworkPolicy(Policy, frozen=True):
     spec: ClusterNetworkPolicySpec = field()
-
-
-class NodeAddress(_Part, frozen=True):
-    address: str
-    type: str = ""
-
-
-class NodeStatus(_Part, frozen=True):
-    addresses: tuple[NodeAddress, ...] = ()
-
-
-class Node(KubeObject, frozen=True):
-    status: NodeStatus = NodeStatus()

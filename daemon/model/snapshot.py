@@ -12,7 +12,7 @@ from enum import Enum
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Service
-from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 
 
 class Severity(Enum):
@@ -48,7 +48,6 @@ class Snapshot:
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
     policies: tuple[NetworkPolicy, ...] = ()
     cluster_policies: tuple[ClusterNetworkPolicy, ...] = ()
-    nodes: tuple[Node, ...] = ()
 
     def node(self, name: str) -> NodeObject | None:
         """The Node of that name, None where the source has none."""

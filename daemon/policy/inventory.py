@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from daemon.model.differences import differences
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import KubeObject, Namespace, Pod
-from daemon.model.policies import NAMESPACE_NAME_LABEL, Node
+from daemon.model.policies import NAMESPACE_NAME_LABEL
 from daemon.model.snapshot import Snapshot
 from daemon.policy.lens import ClassKey, Kind, Lens, NamedPort, Need, PodView, seen
 from daemon.policy.networks import Network
@@ -188,7 +189,7 @@ class Inventory:
         if len(before) > 1 or len(holders) > 1:
             self.touched.update(name for name in {*before, *holders} if name in self.local)
 
-    def _put_node(self, name: str, node: Node | None) -> None:
+    def _put_node(self, name: str, node: NodeObject | None) -> None:
         gone = self._node_names.pop(name, ())
         for address in gone:
             self.nodes.pop(address, None)

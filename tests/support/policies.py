@@ -7,8 +7,9 @@ from itertools import chain
 
 from msgspec import convert
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import Namespace, Pod
-from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 from daemon.model.snapshot import Snapshot
 from daemon.policy import Direction, PolicyTable, Rule
 from daemon.policy.evaluate import Evaluator
@@ -16,7 +17,7 @@ from daemon.policy.evaluate import Evaluator
 HERE = "here"
 CLUSTER_VERSION = "policy.networking.k8s.io/v1alpha2"
 
-Object = Namespace | Pod | Node | NetworkPolicy | ClusterNetworkPolicy
+Object = Namespace | Pod | NodeObject | NetworkPolicy | ClusterNetworkPolicy
 Said = tuple[str, bool, Rule]
 
 
@@ -42,9 +43,9 @@ def containers(*ports: tuple[str, str, int]) -> list[dict[str, object]]:
     return [{"ports": listed}]
 
 
-def node(name: str, *addresses: str, **labels: str) -> Node:
+def node(name: str, *addresses: str, **labels: str) -> NodeObject:
     listed = [{"type": "InternalIP", "address": address} for address in addresses]
-    return convert({"metadata": {"name": name, "labels": labels}, "status": {"addresses": listed}}, Node)
+    return convert({"metadata": {"name": name, "labels": labels}, "status": {"addresses": listed}}, NodeObject)
 
 
 def policy(name: str, **spec: object) -> NetworkPolicy:
@@ -66,7 +67,7 @@ def snapshot_of(objects: Iterable[Object]) -> Snapshot:
     return Snapshot(
         pods=tuple(one for one in found if isinstance(one, Pod)),
         namespaces=tuple(one for one in found if isinstance(one, Namespace)),
-        nodes=tuple(one for one in found if isinstance(one, Node)),
+        nodes=tuple(one for one in found if isinstance(one, NodeObject)),
         policies=tuple(one for one in found if isinstance(one, NetworkPolicy)),
         cluster_policies=tuple(one for one in found if isinstance(one, ClusterNetworkPolicy)),
     )
