@@ -6,7 +6,7 @@ DURATION ?= 15s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint types bench proto install clean root
+.PHONY: help demo test conformance lint types bench proto install uninstall deb clean root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,12 +44,14 @@ proto: ## generate the Python code of daemon/proto/*.proto
 
 install: root ## into /opt/remora, with the systemd unit; does not start it
 	@tools/setup run
-	/usr/bin/python3 -m venv --system-site-packages $(PREFIX)
-	$(PREFIX)/bin/pip install --quiet .
-	rm -rf build
-	ln -sf $(PREFIX)/bin/remora /usr/local/bin/remora
-	install -D -m 0644 systemd/remora.service /etc/systemd/system/remora.service
-	@echo "installed; start it with: systemctl daemon-reload && systemctl enable --now remora"
+	@tools/install $(PREFIX) "$(DESTDIR)"
+
+uninstall: root ## stop it, remove it and what it left in the kernel; keeps /etc/remora
+	@tools/uninstall $(PREFIX) "$(DESTDIR)"
+
+deb: root ## a Debian package in build/
+	@tools/setup run
+	@tools/deb
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,7 +7,10 @@ at all mean the same. A name that is not known is an error, not a silence.
 from __future__ import annotations
 
 import os
+import re
 import socket
+import stat
+from difflib import get_close_matches
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -21,6 +24,8 @@ from ebpf.errors import RemoraError
 from ebpf.source import Options
 
 DEFAULT_PATH = Path("/etc/remora/config.yaml")
+API_GROUP = "remora"
+"""whose members may use the API's socket"""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # Kubernetes' words for uname's
 
@@ -141,6 +146,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """entries of all sets of rules; old and new ones are there at once during a change"""
     rules: Count = 16_384
     """rules whose packets are counted (entries)"""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """what is written to the log, on standard error"""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """`text` for people, `json` for collectors, one object a line; auto: text on a terminal, json elsewhere"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
 
@@ -208,18 +217,61 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def load(path: Path | None) -> Settings:
-    """Read a file; None means the default path, or no file at all. Raises SettingsError."""
+    """Read a file; None means the default path, or no file at all. Raises SettingsError with the line at fault."""
     if path is None:
         if not DEFAULT_PATH.exists():
             return Settings()
         path = DEFAULT_PATH
     try:
-        return _checked(msgspec.convert(yaml.safe_load(path.read_text()) or {}, Settings), path)
-    except OSError as error:
-        what = f"cannot read settings {path}: {error.strerror}"
+        _refuse_strangers(path)
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"cannot read settings {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise SettingsError(what, "name a readable file with --config") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Settings:
+    """Settings from a file's text; raises SettingsError with the line at fault."""
+    try:
+        found = msgspec.convert(yaml.safe_load(text) or {}, Settings)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"settings {name}:{line}: no YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise SettingsError(f"settings {path}: {' '.join(str(error).split())}") from error
+        what, _, where = " ".join(str(error).split()).partition(" - at `$.")
+        field = where.rstrip("`") or _unknown(what)
+        told = f"{field}: {what}" if where else what
+        raise SettingsError(f"settings {name}:{_line(text, field)}: {told}", _hint(field)) from error
+    return _checked(found, Path(name))
+
+
+def _line(text: str, field: str) -> int:
+    """Where a field of the file stands; 1 for one that cannot be found."""
+    key = field.split(".")[0].split("[")[0]
+    node = yaml.compose(text)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((name.start_mark.line + 1 for name, _ in pairs if name.value == key), 1)
+
+
+def _unknown(what: str) -> str:
+    """The field that msgspec says it does not know."""
+    found = re.search(r"unknown field `([^`]+)`", what)
+    return found[1] if found else ""
+
+
+def _hint(field: str) -> str:
+    """The setting that was meant, where one is near."""
+    known = Settings.__struct_fields__
+    near = get_close_matches(field, known, 1) if field not in known else []
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Who can write the settings decides what root loads into the kernel."""
+    for one in (path, path.resolve().parent):
+        if one.stat().st_mode & stat.S_IWOTH and not one.stat().st_mode & stat.S_ISVTX:
+            raise SettingsError(f"settings {path}: everybody may write {one}", f"chmod o-w {one}")
 
 
 def _checked(settings: Settings, path: Path) -> Settings:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebpf import libbpf
+from ebpf import capabilities, libbpf
 from ebpf.errors import PinError
 from ebpf.programs import PROGRAMS, Program
 
@@ -37,6 +37,7 @@ class Request:
 
 def main() -> int:
     """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
+    capabilities.keep_only(capabilities.COMPILER)
     request = Request(**json.load(sys.stdin))
     from bcc import BPF  # here, not above: the flags of the request's shim must be in the environment before
 

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from daemon.agent import exposition, notify
+from daemon.agent import exposition, logs, notify
 from daemon.agent.events import Witness
 from daemon.agent.exposition import Exposition
 from daemon.agent.metrics import AgentCollector
 from daemon.agent.programmer import Programmer
 from daemon.agent.proxy import Proxy
 from daemon.agent.reader import Reader
+from daemon.agent.reload import taken_over
 from daemon.agent.serving import listener, peer
 from daemon.agent.view import View, agent_version
 from daemon.api import ApiServer, EventLog
@@ -32,9 +33,10 @@ from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.store import FlowStore
 from daemon.model import Directory
 from daemon.model.snapshot import Snapshot
-from daemon.settings import Settings
+from daemon.settings import Settings, load
 from daemon.sources import Source, open_source
 from ebpf.datapath import Datapath
+from ebpf.errors import RemoraError
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,19 @@ class Agent:
         """Ask the agent to end."""
         self._stop.set()
 
+    def reload(self) -> None:
+        """Take the settings file over anew, as far as that goes without a restart; an error in it changes nothing."""
+        notify.reloading()
+        try:
+            self.settings = taken_over(self.settings, load(self.config))
+        except RemoraError as error:
+            log.error("the settings stay as they are: %s", error)
+        else:
+            logs.begin(self.settings)
+            self.programmer.reload(self.settings)
+            self._changed.set()
+        notify.ready()
+
     async def run(self) -> None:
         """Start everything, serve until stop(), stop everything."""
         async with AsyncExitStack() as stack:
@@ -98,6 +113,8 @@ class Agent:
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
+        if notify.watchdog():
+            self._spawn("watchdog", self._tell_alive)
         stack.push_async_callback(self._cancel)
 
     async def _see_all(self, stack: AsyncExitStack) -> None:
@@ -118,6 +135,7 @@ class Agent:
         self.flow_metrics = FlowMetrics(self.directory, self._metrics, self.settings.metric_series, names)
         pipeline = FlowPipeline(store, self.flow_metrics, names)
         reader = Reader(datapath, pipeline, self.flow_metrics)
+        self._reader = reader
         reader.start()
         stack.callback(reader.stop)
         builder = FlowBuilder(
@@ -165,6 +183,13 @@ class Agent:
         self.witness.look(self.directory.workloads(), self.programmer.applied, self.programmer.watched)
         if "services" not in self.programmer.failures:
             await self.proxy.synced(taken, self.programmer.table)
+
+    async def _tell_alive(self) -> None:
+        """systemd starts anew what is silent: a loop that hangs, and a reader that has ended."""
+        while self._reader.is_alive():
+            notify.alive()
+            await asyncio.sleep(notify.watchdog())
+        await asyncio.Event().wait()
 
     async def _verify(self) -> None:
         while True:

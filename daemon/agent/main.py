@@ -7,15 +7,17 @@ rest of the agent is imported while it works.
 from __future__ import annotations
 
 import asyncio
-import logging
+import grp
+import os
 import signal
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 
 from daemon import settings
-from ebpf import features
+from daemon.agent import logs
+from ebpf import capabilities, features
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError, UnsupportedError
 
@@ -24,17 +26,23 @@ OURS = {"daemon", "ebpf", "bpf_programs"}
 
 def run(config: Path | None) -> None:
     """Run the agent until SIGTERM or SIGINT; raises RemoraError where it cannot start."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for talkative in ("pyroute2", "asyncio"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
     refuse_strangers()
     loaded = settings.load(config)
+    logs.begin(loaded)
+    _give_up_power()
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
             opening = starter.submit(_open, loaded)
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
+
+
+def _give_up_power() -> None:
+    """Keep the capabilities that the agent uses; join the group of its socket first, as that takes one more."""
+    with suppress(KeyError, PermissionError):
+        os.setgroups([*os.getgroups(), grp.getgrnam(settings.API_GROUP).gr_gid])
+    capabilities.keep_only(capabilities.AGENT)
 
 
 def _open(loaded: settings.Settings) -> Datapath:
@@ -48,6 +56,7 @@ async def _serve(loaded: settings.Settings, config: Path | None, opening: Future
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)
+    loop.add_signal_handler(signal.SIGHUP, agent.reload)
     await agent.run()
 
 

@@ -92,6 +92,11 @@ class Programmer:
         """Read what the maps hold already; raises RemoraError."""
         await self._run(self._open)
 
+    def reload(self, settings: Settings) -> None:
+        """Go on with these settings; what is fixed when maps are made stays as it is."""
+        self._settings = settings
+        self.packet_path.rule = _packet_rule(settings)
+
     async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
         """Make the kernel say this; problems are in `failures` and in the log, never raised."""
         await self._run(self._apply, snapshot, devices)
@@ -147,8 +152,7 @@ class Programmer:
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"], self._settings.node_port_networks)
-        rule = Rule(self._settings.packet_path_runtimes, self._settings.packet_path_labels)
-        self.packet_path = PacketPath(rule, maps["packet_clients"])
+        self.packet_path = PacketPath(_packet_rule(self._settings), maps["packet_clients"])
         self._policies = PolicyReconciler(maps, self.datapath.rule_hits, self._settings.policy_flags())
 
     def _close(self) -> None:
@@ -294,3 +298,7 @@ class Programmer:
             self.failures[step] = str(error)
         else:
             self.failures.pop(step, None)
+
+
+def _packet_rule(settings: Settings) -> Rule:
+    return Rule(settings.packet_path_runtimes, settings.packet_path_labels)

@@ -25,10 +25,8 @@ from daemon.api.tcp import Listener, TcpServer
 from daemon.api.view import AgentView
 from daemon.proto import health_pb2_grpc, observer_pb2_grpc, peer_pb2, peer_pb2_grpc, remora_pb2_grpc
 from daemon.proto.peer_pb2 import ChangeNotification
+from daemon.settings import API_GROUP
 from ebpf.errors import RemoraError
-
-GROUP = "remora"
-"""Members may use the API without being root."""
 
 SERVICES = ("observer.Observer", "remora.v1.Agent", "peer.Peer", "grpc.health.v1.Health")
 """Full names of what is served, reflection apart."""
@@ -139,6 +137,6 @@ def _bind(server: grpc.aio.Server, path: Path) -> None:
     finally:
         os.umask(before)
     try:
-        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+        os.chown(path, -1, grp.getgrnam(API_GROUP).gr_gid)
     except (KeyError, PermissionError):
         return  # without the group only root and the agent's own user get in

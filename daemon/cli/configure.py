@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from daemon.cli import config, times
-from daemon.cli.errors import UsageError
+from daemon.cli.errors import CliError, UsageError
 from daemon.cli.options import SERVER_KEYS
 
 _FLAGS = frozenset(key for key, value in SERVER_KEYS.items() if value in ("true", "false"))
@@ -16,7 +17,25 @@ _DURATIONS = frozenset({"timeout", "request-timeout"})
 
 @click.group("config")
 def command() -> None:
-    """Keep flags of the connection in a file; the environment and the command line win over it."""
+    """Keep flags of the connection in a file; the environment and the command line win over it.
+
+    `check` is about another file: the agent's own settings.
+    """
+
+
+@command.command("check")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def check(file: Path | None) -> None:
+    """Read the settings of an agent (default: /etc/remora/config.yaml) and name a mistake by its line."""
+    from daemon import settings
+    from ebpf.errors import RemoraError
+
+    try:
+        settings.load(file)
+    except RemoraError as error:
+        raise CliError(str(error)) from error
+    named = file or (settings.DEFAULT_PATH if settings.DEFAULT_PATH.exists() else None)
+    click.echo(f"{named}: no mistakes" if named else f"there is no {settings.DEFAULT_PATH}: the defaults are in force")
 
 
 @command.command("view")

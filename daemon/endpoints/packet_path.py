@@ -43,7 +43,7 @@ class PacketPath:
     """The only writer of the map `packet_clients`. Not thread-safe."""
 
     def __init__(self, rule: Rule, table: HashMap) -> None:
-        self._rule = rule
+        self.rule = rule
         self._map = table
         self._cookies: dict[int, int] = {}  # by inode of the namespace
         self.pods: frozenset[tuple[str, str]] = frozenset()
@@ -55,7 +55,7 @@ class PacketPath:
         `local` are the parties of this node, `pods` those that they stand for.
         """
         named = [(party, pods.get((party.namespace, party.name))) for party in local]
-        parties = [party for party, pod in named if pod and self._rule.applies(pod)]
+        parties = [party for party, pod in named if pod and self.rule.applies(pod)]
         inodes = {device.netns_inode for party in parties for device in party.devices} - {0}
         self._learn(inodes)
         self._write({cookie for inode, cookie in self._cookies.items() if inode in inodes})

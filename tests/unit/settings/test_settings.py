@@ -1,0 +1,61 @@
+"""Settings files: a mistake is named by its line, and what strangers can write is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daemon.agent.reload import taken_over
+from daemon.cli.main import run
+from daemon.settings import Settings, SettingsError, load, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("node_name: a\nservices: many\n", "file:2: services: Expected `int`, got `str`"),
+        ("\n\nmetrics_adress: ''\n", "file:3: .*unknown field `metrics_adress`; did you mean metrics_address"),
+        ("services: 0\n", "file:1: services: Expected `int` >= 1"),
+        ("a: [1\n", "file:2: no YAML"),
+        ("source: cloud\n", "file:1: source: Invalid enum value"),
+    ],
+)
+def test_a_mistake_is_named_by_its_line(text: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        parse(text, "file")
+
+
+def test_an_empty_file_means_the_defaults() -> None:
+    assert parse("", "file") == parse("# nothing\n", "file") == Settings()
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_settings_that_everybody_may_write_are_refused(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    path = folder / "config.yaml"
+    path.write_text("node_name: a\n")
+    assert load(path).node == "a"
+    (path if what == "file" else folder).chmod(0o777)
+    with pytest.raises(SettingsError, match="everybody may write"):
+        load(path)
+
+
+def test_the_check_says_yes_or_names_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("flow_capacity: 1000\n")
+    assert run(["config", "check", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: no mistakes\n"
+    path.write_text("flow_capacity: 1000\nzone: [1]\n")
+    assert run(["config", "check", str(path)]) == 1
+    assert f"{path}:2: zone: Expected `str`, got `array`" in capsys.readouterr().err
+
+
+def test_a_reload_takes_what_it_can_and_says_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    before = Settings(zone="a", services=10)
+    after = taken_over(before, Settings(zone="b", services=20))
+    assert (after.zone, after.services) == ("b", 10)
+    assert "setting zone is now b" in caplog.text
+    assert "setting services changed: it takes a restart" in caplog.text
