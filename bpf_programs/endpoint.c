@@ -67,6 +67,19 @@ static inline u8 drop_reason(int way)
 	return way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_NONE;
 }
 
+/* What a workload sends to the node may be an answer to a client outside, and an error may speak of a translated
+ * packet.
+ */
+static inline int answer_out(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet *q;
+	struct translation *t = translation_find(skb, p, &q);
+
+	if (t && t->marks == (TRANSLATION_REPLY | TRANSLATION_ROUTE))
+		return translation_take(skb, p, q, t);
+	return q ? detour_error(skb, p, q) : TC_ACT_UNSPEC;
+}
+
 static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
@@ -106,8 +119,8 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 	}
 	if (news.reason)
 		return way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
-	if (way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST))
-		return translation_back(skb, p);
+	if (way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || icmp_is_error(p)))
+		return answer_out(skb, p);
 	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
@@ -115,6 +128,7 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 {
 	struct conn_key key = {};
 	struct news news = {};
+	struct packet *q;
 	struct conn *c;
 
 	connection_key(&key, p, skb->ifindex, false);
@@ -129,6 +143,9 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 		return TC_ACT_UNSPEC;
 	track(skb, p, c, false, coarse_now(), &news);
 	report(skb, p, c, false, &news);
+	q = quoted_packet(skb, p);
+	if (q)
+		return detour_error_back(skb, p, q);
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
