@@ -115,6 +115,19 @@ static inline bool ruled(struct packet *p, struct conn_key *key, struct conn *c,
 	return !policy_told(key, now);
 }
 
+/* What a workload sends to the node may be an answer to a client outside, and an error may speak of a translated
+ * packet.
+ */
+static inline int answer_out(struct __sk_buff *skb, struct packet *p)
+{
+	struct packet *q;
+	struct translation *t = translation_find(skb, p, &q);
+
+	if (t && t->marks == (TRANSLATION_REPLY | TRANSLATION_ROUTE))
+		return translation_take(skb, p, q, t);
+	return q ? detour_error(skb, p, q) : TC_ACT_UNSPEC;
+}
+
 static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 {
 	u32 zero = 0;
@@ -155,8 +168,8 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 	}
 	if (news.reason)
 		return course->way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
-	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST))
-		return translation_back(skb, p);
+	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || icmp_is_error(p)))
+		return answer_out(skb, p);
 	return course->made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
@@ -165,6 +178,7 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 	struct conn_key key = {};
 	struct ruling *ruling = ruling_new();
 	struct news news = {};
+	struct packet *q;
 	struct conn *c;
 	u64 now = coarse_now();
 	bool turned;
@@ -194,6 +208,9 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 	report(skb, p, c, false, &news);
 	if (news.reason)
 		return TC_ACT_SHOT;
+	q = quoted_packet(skb, p);
+	if (q)
+		return detour_error_back(skb, p, q);
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 

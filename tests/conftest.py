@@ -15,7 +15,7 @@ from tests.support.netns import node_fixture, pin_root
 
 __all__ = ["node_fixture", "pin_root"]
 
-SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096)
+SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096, translations_max=32768)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@
 #ifndef REMORA_DETOUR_H
 #define REMORA_DETOUR_H
 
-#include "include/reject.h"
+#include "include/quoted.h"
 #include "include/service.h"
 
 enum detour_result {
@@ -134,6 +134,44 @@ static inline int detour_take(struct __sk_buff *skb, struct packet *p, struct de
 static inline int detour_turn(struct __sk_buff *skb)
 {
 	return rewrite_turn(skb) < 0 ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
+}
+
+/* An error of the workload about a packet from a frontend, meant for the backend that sent it. */
+static inline int detour_error(struct __sk_buff *skb, struct packet *p, struct packet *q)
+{
+	struct conn_key key = {};
+	struct detour *kept;
+
+	connection_key(&key, q, skb->ifindex, false);
+	kept = detours.lookup(&key);
+	if (!kept || kept->hairpin)
+		return TC_ACT_UNSPEC;
+	if (quoted_write(skb, p, q, kept->backend.addr, bpf_ntohs(kept->backend.port), q->dst, q->dst_port) < 0 ||
+	    (same_address(p->dst, q->src) && rewrite_address(skb, p, kept->backend.addr, REWRITE_DESTINATION) < 0)) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return TC_ACT_SHOT;
+	}
+	count(COUNTER_ICMP_TRANSLATED, 1);
+	return TC_ACT_UNSPEC;
+}
+
+/* An error about a packet that took a detour, told to the workload as about the one that it sent. */
+static inline int detour_error_back(struct __sk_buff *skb, struct packet *p, struct packet *q)
+{
+	struct conn_key key = {};
+	struct conn *c;
+
+	connection_key(&key, q, skb->ifindex, true);
+	c = connections.lookup(&key);
+	if (!c || !c->frontend_port)
+		return TC_ACT_UNSPEC;
+	if (quoted_write(skb, p, q, q->src, q->src_port, c->frontend, c->frontend_port) < 0 ||
+	    (same_address(p->src, q->dst) && rewrite_address(skb, p, c->frontend, REWRITE_SOURCE) < 0)) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return TC_ACT_SHOT;
+	}
+	count(COUNTER_ICMP_TRANSLATED, 1);
+	return TC_ACT_UNSPEC;
 }
 
 /* Give a packet that comes back the frontend's address. */

@@ -134,15 +134,4 @@ static inline struct translation *translation_find(struct __sk_buff *skb, struct
 	return translations.lookup(&key);
 }
 
-/* What a workload sends to the node's own address may be an answer to a client outside. */
-static inline int translation_back(struct __sk_buff *skb, struct packet *p)
-{
-	struct packet *q;
-	struct translation *t = translation_find(skb, p, &q);
-
-	if (!t || t->marks != (TRANSLATION_REPLY | TRANSLATION_ROUTE))
-		return TC_ACT_UNSPEC;
-	return translation_take(skb, p, q, t);
-}
-
 #endif

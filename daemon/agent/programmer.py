@@ -32,7 +32,7 @@ from daemon.policy import PolicyTable
 from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.ranges import write_ranges
-from daemon.services.translations import cut_stale
+from daemon.services.translations import cut_stale, lost_datagrams
 from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends
 from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
@@ -72,7 +72,7 @@ class Programmer:
         self.sockets_closed = 0
         """connected UDP sockets that were closed because their backend was gone"""
         self._cut = False  # flows that an earlier agent left behind were looked at
-        self.translations_cut = 0
+        self.flows_cut = 0
         """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
@@ -193,6 +193,12 @@ class Programmer:
         self._gone = (self._gone | left) - returned
         self._gone_before -= returned
         self._close_stale()
+        if not self._cut or lost_datagrams(before, table):
+            self._cut_flows()
+
+    def _cut_flows(self) -> None:
+        self._cut = True
+        self.flows_cut += cut_stale(self.datapath.maps["translations"], self.applied, self.table)
 
     def _node(self, snapshot: Snapshot) -> Node:
         """This node; its zone is the Node object's where there is one."""
@@ -203,9 +209,6 @@ class Programmer:
         """Close connected UDP sockets of backends that are gone; those that went before are looked for once more."""
         looked_for, self._gone = self._gone | self._gone_before, set()
         self._gone_before = looked_for - self._gone_before
-        if looked_for or not self._cut:
-            self._cut = True
-            self.translations_cut += cut_stale(self.datapath.maps["translations"], self.table)
         if looked_for:
             done = close_stale(looked_for, self.datapath.maps["reverses"])
             self.sockets_closed += done.closed

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPerror6, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
@@ -221,3 +221,39 @@ def test_a_packet_in_the_middle_of_an_unknown_connection_is_left_alone(services:
     packet = ETHER / IP(src=CLIENT, dst=VIP) / TCP(sport=40004, dport=PORT, flags="A")
     assert through(services, "from_endpoint", packet)[IP].dst == VIP
     assert services.counter(Counter.TRANSLATED) == before
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "quote"),
+    [
+        (IP(src=CLIENT, dst=VIP), ICMP(type=3, code=4, nexthopmtu=1400), 28),
+        (IPv6(src=CLIENT6, dst=VIP6), ICMPv6PacketTooBig(mtu=1400), 48),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+@pytest.mark.parametrize("transport", [TCP(sport=40010, dport=PORT, flags="S"), UDP(sport=40010, dport=PORT)])
+def test_errors_about_translated_packets_speak_of_what_their_receiver_knows(
+    services: Wire, network: Packet, error: Packet, quote: int, transport: Packet
+) -> None:
+    layer = type(network)
+    out = through(services, "from_endpoint", ETHER / network / transport)
+    backend = network_of(out).dst
+    quoted = Raw(bytes(network_of(out))[:quote])
+    for reporter, seen in (("192.0.2.1" if layer is IP else "2001:db8::1", None), (backend, network.dst)):
+        told = through(services, "to_endpoint", ETHER / layer(src=reporter, dst=network.src) / error / quoted)
+        assert network_of(told).src == (seen or reporter)
+        inner = told[IPerror if layer is IP else IPerror6]
+        assert (inner.src, inner.dst) == (network.src, network.dst)
+        assert (inner.payload.sport, inner.payload.dport) == (40010, PORT)
+        assert bytes(told) == bytes(mended(told)), "a checksum is wrong"
+
+    kind = type(transport)
+    answer = ETHER / layer(src=backend, dst=network.src) / kind(sport=TARGET, dport=40010)
+    back = through(services, "to_endpoint", answer)
+    quoted = Raw(bytes(network_of(back))[:quote])
+    sent = through(services, "from_endpoint", ETHER / layer(src=network.src, dst=network.dst) / error / quoted)
+    assert network_of(sent).dst == backend
+    inner = sent[IPerror if layer is IP else IPerror6]
+    assert (inner.src, inner.dst) == (backend, network.src)
+    assert (inner.payload.sport, inner.payload.dport) == (TARGET, 40010)
+    assert bytes(sent) == bytes(mended(sent)), "a checksum is wrong"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyroute2 import IPRoute
 
+from daemon.demo.processes import stop
+from daemon.demo.topology import BRIDGE
 from ebpf.constants import Counter
 from tests.integration import shop as manifests
 from tests.support.agent import AgentProcess, agent_on
 from tests.support.netns import TestNode, node
-from tests.support.outside import CLIENT, NEIGHBOUR, NODE, Outside, attach, outside
+from tests.support.outside import CLIENT, NEIGHBOUR, NODE, UPLINK, Outside, attach, outside
 
 WHOAMI = Path(__file__).parents[1] / "support" / "whoami.py"
 PORT = 8080
@@ -26,7 +30,19 @@ HERE = (IPv4Network("10.244.1.0/24"), IPv6Network("fd00:10:244:1::/64"))
 THERE = (IPv4Network("10.244.2.0/24"), IPv6Network("fd00:10:244:2::/64"))
 FAMILIES = {"IPv4": 0, "IPv6": 1}
 PROTOCOLS = ("TCP", "UDP")
-NUMBERS = {"cluster": 1, "local": 2, "empty": 3, "away": 4, "ranged": 5, "sticky": 6, "host": 7, "echo": 8, "moving": 9}
+NUMBERS = {
+    "cluster": 1,
+    "local": 2,
+    "empty": 3,
+    "away": 4,
+    "ranged": 5,
+    "sticky": 6,
+    "host": 7,
+    "echo": 8,
+    "moving": 9,
+    "counted": 10,
+    "counted-local": 11,
+}
 """Services by their number, from which their addresses and node ports follow"""
 
 ASK = """
@@ -170,6 +186,8 @@ def city(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]
         for workload in ("here", "pinned"):
             made.add(workload)
             serve(made, workload)
+        made.add("counted")
+        run(made, "counted", ECHO)
         for workload in ("there", "echo"):
             neighbour.add(workload)
         serve(neighbour, "there")
@@ -184,6 +202,7 @@ def city(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]
 def write(city: City) -> None:
     here, there = both(city.node.spaces["here"]), both(city.neighbour.spaces["there"])
     everywhere = [(here, "node-1"), (there, "node-2")]
+    counted = [(both(city.node.spaces["counted"]), "node-1")]
     pinned = manifests.pod("pinned", list(both(city.node.spaces["pinned"])))
     pinned["spec"] |= {"containers": [{"ports": [{"containerPort": PORT, "hostPort": 9000}]}]}
     pinned["status"] |= {"phase": "Running"}
@@ -196,6 +215,8 @@ def write(city: City) -> None:
         "sticky": objects("sticky", everywhere, sessionAffinity="ClientIP"),
         "host": objects("host", [(NODE, "node-1")], target=8081),
         "echo": objects("echo", [(both(city.neighbour.spaces["echo"]), "node-2")]),
+        "counted": objects("counted", counted),
+        "counted-local": objects("counted-local", counted, externalTrafficPolicy="Local"),
     }
     documents = [one for service in services.values() for one in service]
     (city.agent.manifests / "city.yaml").write_text(manifests.dump(pinned, *documents))
@@ -300,3 +321,113 @@ def test_a_backend_of_the_node_itself_answers_under_the_frontends_address(
 def test_datagrams_in_fragments_arrive_and_are_answered(city: City, service: str, family: int) -> None:
     answers = city.ask(*vip("NodePort", service, family), "UDP", times=8, size=1200)
     assert {name for name, _ in answers} == ({"here", "there"} if service == "cluster" else {"here"})
+
+
+def narrow(device: str, mtu: int) -> None:
+    """Let a device take less in one piece; in its namespace's thread."""
+    with IPRoute() as ipr:
+        ipr.link("set", index=ipr.link_lookup(ifname=device)[0], mtu=mtu)
+
+
+SEND = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10) as s:
+    s.settimeout(10)
+    s.sendall(b"x" * 200_000)
+    told = 0
+    while told < 200_000:
+        told += sum(map(int, s.recv(1 << 16).split()))
+print(told)
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+@pytest.mark.parametrize("where", ["by this node", "by a router on the way"])
+def test_a_sender_outside_learns_of_a_smaller_path(city: City, family: int, where: str) -> None:
+    narrowed, name = (city.node, "counted") if where == "by this node" else (city.neighbour, "echo")
+    counter = Counter.TOO_BIG if where == "by this node" else Counter.ICMP_TRANSLATED
+    narrowed.run(narrow, BRIDGE, 1400)
+    try:
+        before = city.counter(counter)
+        kind = "LoadBalancer" if narrowed is city.node else "ExternalIP"  # sizes are learned by address
+        address, port = vip(kind, name, family)
+        told = city.world.python(f"import sys\nsys.argv = ['', {address!r}, {port}]\n{SEND}")
+        assert int(told) == 200_000
+        assert city.counter(counter) > before
+    finally:
+        narrowed.run(narrow, BRIDGE, 1500)
+
+
+MOVE = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.2)
+s.bind(("", 12345))
+while True:
+    s.sendto(b"who", (sys.argv[1], int(sys.argv[2])))
+    try:
+        print(s.recv(100).decode().split()[0], flush=True)
+    except TimeoutError:
+        print("nothing", flush=True)
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_a_flow_of_datagrams_leaves_a_backend_that_is_gone_within_two_seconds(city: City, family: int) -> None:
+    file = city.agent.manifests / "moving.yaml"
+    here = both(city.node.spaces["here"]), "node-1"
+    there = both(city.neighbour.spaces["there"]), "node-2"
+    file.write_text(manifests.dump(*objects("moving", [here])))
+    address, port = vip("NodePort", "moving", family)
+    city.agent.until(lambda: city.ask(address, port, "UDP", 1)[0][0] == "here")
+    process = city.world.popen([sys.executable, "-c", MOVE, address, str(port)])
+    assert process.stdout
+    lines = iter(process.stdout.readline, b"")
+    assert next(line for line in lines if line != b"nothing\n") == b"here\n"
+    start = time.monotonic()
+    file.write_text(manifests.dump(*objects("moving", [there])))
+    assert next(line for line in lines if line not in (b"here\n", b"nothing\n")) == b"there\n"
+    took = time.monotonic() - start
+    stop(process)
+    file.unlink()
+    assert took < 2
+
+
+HOLD = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as s:
+    s.settimeout(5)
+    while True:
+        s.sendall(b"x" * 10)
+        print(s.recv(100).decode().strip(), flush=True)
+        time.sleep(0.02)
+"""
+
+
+def test_an_open_connection_outlives_the_agents_death_and_return(city: City) -> None:
+    processes = [
+        city.world.popen([sys.executable, "-c", HOLD, *map(str, vip("NodePort", name, family))])
+        for name in ("echo", "counted", "counted-local")
+        for family in (0, 1)
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == b"10\n"
+    city.agent.kill()
+    for process in processes:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(20)] == [b"10\n"] * 20
+    assert {name for name, _ in city.ask(*vip("NodePort", "cluster", 0))} == {"here", "there"}, "without any agent"
+    city.agent.start()
+    for process in processes:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(20)] == [b"10\n"] * 20
+        assert process.poll() is None
+        stop(process)
+
+
+def test_the_status_names_the_uplinks_and_their_programs(city: City) -> None:
+    places = {one["name"]: one.get("attached", []) for one in city.agent.status()["programs"]}
+    assert places["from_network"] == places["to_network"] == [UPLINK]
+    assert UPLINK not in places["from_endpoint"]
