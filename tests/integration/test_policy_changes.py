@@ -16,7 +16,7 @@ from threading import Event, Thread
 import pytest
 
 from ebpf.constants import Counter
-from tests.integration.policy_stage import Stage, stage
+from tests.integration.policy_stage import UDP, Stage, stage
 from tests.support.netns import unique
 from tests.support.policy_worlds import ALWAYS, CHANGING, NEVER, World, guards, world
 
@@ -30,13 +30,21 @@ ROOT = Path(__file__).parents[2]
 
 
 class Probe:
-    """Sends datagrams to all ports in turn, at a steady rate, and notes which of them came."""
+    """Sends datagrams to all ports in turn, at a steady rate, and notes which of them came.
+
+    Each has a source port of its own, so each is the first packet of a connection and is judged.
+    """
 
     def __init__(self, node: Stage) -> None:
         self.target = node.address(SERVER)
         self.sent: dict[int, list[float]] = {port: [] for port in (ALWAYS, NEVER, *CHANGING)}
         self.received: dict[int, set[float]] = {port: set() for port in self.sent}
-        self._sender = node.made(CLIENT, socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender = node.node.run(
+            socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW, workload=CLIENT
+        )
+        self._head = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, UDP, 0) + b"".join(
+            map(socket.inet_aton, (node.address(CLIENT), self.target))
+        )
         self._receivers = {port: node.receiver(SERVER, socket.AF_INET, port) for port in self.sent}
         for receiver in self._receivers.values():
             receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
@@ -71,7 +79,8 @@ class Probe:
                 if number < due:
                     number += 1
                     stamp = time.monotonic()
-                    self._sender.sendto(_STAMP.pack(number, stamp), (self.target, port))
+                    ports = struct.pack("!HHHH", 1024 + number % 60000, port, 8 + _STAMP.size, 0)
+                    self._sender.sendto(self._head + ports + _STAMP.pack(number, stamp), (self.target, 0))
                     self.sent[port].append(stamp)
 
 
