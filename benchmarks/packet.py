@@ -51,14 +51,14 @@ class Case:
 
 def measure() -> Iterator[Figure]:
     """Each case over the empty program."""
-    with bare_datapath() as datapath, _statistics(), _empty() as empty:
+    with bare_datapath() as datapath, program_statistics(), empty_program() as empty:
         flows, payloads = datapath.ring("flows"), datapath.ring("payloads")
         cases = _cases(datapath, empty)
         _handshake(datapath)
         times: dict[str, list[float]] = {case.name: [] for case in cases}
         for number in range(ROUNDS):
             for case in cases:
-                times[case.name].append(_round(case, number))
+                times[case.name].append(round_of(case, number))
                 flows.rows(datapath.flow_dtype, PACKETS * 2)
                 heads = sum(1 for _ in payloads.records(PACKETS * 2))
                 if case.heads and heads != PACKETS:
@@ -96,7 +96,7 @@ def _handshake(datapath: Datapath) -> None:
         testrun.verdict(datapath.program(sender), frames.tcp(*ends, flags))
 
 
-def _round(case: Case, number: int) -> float:
+def round_of(case: Case, number: int) -> float:
     """Nanoseconds a packet."""
     packets = case.packets(number)
     before = _spent(case.program)
@@ -114,7 +114,7 @@ def _spent(program: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _statistics() -> Iterator[None]:
+def program_statistics() -> Iterator[None]:
     """The kernel counts run times as long as the descriptor is open."""
     descriptor = libbpf.call("cannot switch on program statistics", "bpf_enable_stats", _RUN_TIME_STATS)
     try:
@@ -124,7 +124,7 @@ def _statistics() -> Iterator[None]:
 
 
 @contextmanager
-def _empty() -> Iterator[int]:
+def empty_program() -> Iterator[int]:
     """A program of two instructions."""
     code = ct.create_string_buffer(_DO_NOTHING, len(_DO_NOTHING))
     program = libbpf.call(

@@ -140,7 +140,7 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 
 	if (!ruling || !course)
 		return TC_ACT_UNSPEC;
-	__builtin_memset(course, 0, sizeof(*course));
+	course->way = course->reason = course->made.hairpin = 0;
 	connection_key(&key, p, skb->ifindex, true);
 	c = connections.lookup(&key);
 	if (!c || c->detoured || reopens(c, p, true))

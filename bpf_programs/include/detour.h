@@ -25,7 +25,7 @@ enum detour_result {
  * verifier's sake, as the packet itself is.
  */
 struct course {
-	struct detour made;
+	struct detour made; /* where `way` is DETOUR_TAKEN; `hairpin` at any time */
 	u32 asked[4]; /* destination that the workload wrote */
 	u16 asked_port;
 	u8 way;    /* enum detour_result */

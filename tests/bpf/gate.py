@@ -21,6 +21,7 @@ from tests.conformance.policy.kernel import LOOPBACK, TC_ACT_SHOT, load, reconci
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 FRIEND, STRANGER = 16, 17
+FREE = Isolation(0, 0)
 ALLOWED, DENIED, ISOLATED, AUDITED = 101, 102, 103, 104
 
 
@@ -55,7 +56,7 @@ class Gate:
     wire: Wire
     family: Family
     policies: PolicyReconciler
-    isolation: Isolation = Isolation(0, 0)
+    isolation: Isolation = FREE
     table: PolicyTable = field(default_factory=PolicyTable)
     source_check: bool = True
 

@@ -124,7 +124,7 @@ def test_a_reply_whose_connection_was_evicted_passes_where_the_connection_may(ga
     assert gate.gets(gate.into(tcp(40000, 8080)))
     clear(gate.wire.datapath, ("connections",))
     assert gate.sends(gate.out(tcp(8080, 40000, "PA")))
-    keys, values = gate.wire.connections()
+    _, values = gate.wire.connections()
     assert (int(values["direction"][0]), int(values["marks"][0])) == (Direction.INGRESS, Mark.MIDSTREAM)
     assert gate.gets(gate.into(tcp(40000, 8080, "A")))
     clear(gate.wire.datapath, ("connections",))
