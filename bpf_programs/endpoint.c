@@ -8,7 +8,7 @@
  */
 #include "include/common.h"
 #include "include/detour.h"
-#include "include/payload.h"
+#include "include/failure.h"
 
 /* Ports of a fragment: the first one leaves them for those that follow. */
 static inline void fragment_ports(struct packet *p)
@@ -54,7 +54,24 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 
 static inline bool reopens(struct conn *c, struct packet *p)
 {
-	return c->ended && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if (!c->ended || (p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return false;
+	/* a SYN is sent again after an ICMP error, and does not begin anew what was told to have failed */
+	return c->failure != FAILURE_UNREACHABLE || p->seq != c->isn;
+}
+
+/* What the local end's socket knows, asked for when a record is due. */
+static inline void local_end(struct __sk_buff *skb, struct packet *p, struct conn *c)
+{
+	struct owner *owner;
+
+	if (p->proto == IPPROTO_TCP_)
+		failure_measure(skb, c);
+	if (c->direction != DIRECTION_INGRESS)
+		return;
+	owner = connection_holder(p, true);
+	if (owner)
+		connection_process(c, owner);
 }
 
 /*
@@ -63,11 +80,21 @@ static inline bool reopens(struct conn *c, struct packet *p)
  */
 static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u64 now, struct news *news)
 {
+	bool initiator = (c->direction == DIRECTION_EGRESS) == out;
+
+	if (p->proto == IPPROTO_TCP_)
+		failure_watch(p, c, initiator, now, news);
 	account(skb, p, out ? &c->out : &c->in, now);
 	if (p->proto == IPPROTO_TCP_ && !c->handshake)
-		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out);
+		connection_handshake(c, p->tcp_flags, initiator);
 	news->kind = record_kind(p, c, out, now);
-	payload_probe(skb, p, c, now, news);
+	if (news->kind && out)
+		local_end(skb, p, c);
+#ifdef SK_ACK_BACKLOG
+	if (p->proto == IPPROTO_TCP_ && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		failure_listener(skb, p, c);
+#endif
+	payload_probe(skb, p, c, out, now, news);
 }
 
 /* What the entry of a connection must know of its detour. */
@@ -90,52 +117,55 @@ static inline u8 drop_reason(int way)
 	return way == DETOUR_FAILED ? DROP_WRITE_FAILED : DROP_NONE;
 }
 
-static inline int packet_out(struct __sk_buff *skb, struct packet *p)
+static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct news *news)
 {
 	struct conn_key key = {};
-	struct detour made = {};
-	struct news news = {};
+	u32 zero = 0;
+	struct detour *made = detour_scratch.lookup(&zero);
 	struct conn *c;
 	u32 asked[4];
 	u16 asked_port = p->dst_port;
 	u64 now = coarse_now();
 	int way = DETOUR_NONE;
 
+	if (!made)
+		return TC_ACT_UNSPEC;
+	__builtin_memset(made, 0, sizeof(*made));
 	connection_key(&key, p, skb->ifindex, true);
 	copy_address(asked, p->dst);
 	c = connections.lookup(&key);
 	if (!c || c->detoured || reopens(c, p))
-		way = detour_find(skb, p, &key, &made);
+		way = detour_find(skb, p, &key, made);
 	if (way == DETOUR_TAKEN)
-		way = detour_take(skb, p, &made);
-	news.reason = drop_reason(way);
-	if (way == DETOUR_TAKEN && !made.hairpin) {
+		way = detour_take(skb, p, made);
+	news->reason = drop_reason(way);
+	news->way = way;
+	if (way == DETOUR_TAKEN && !made->hairpin) {
 		connection_key(&key, p, skb->ifindex, true);
 		c = connections.lookup(&key);
 	}
-	if (news.reason || !c || reopens(c, p)) {
+	if (news->reason || !c || reopens(c, p)) {
 		c = connection_new(&key, p, true);
-		if (c && !news.reason)
+		if (c && !news->reason)
 			c = connection_keep(&key, c);
 	}
 	if (c) {
-		if (way == DETOUR_TAKEN)
-			remember(c, &made, asked, asked_port);
-		if (news.reason)
-			news.kind = EVENT_NEW;
+		if (news->way == DETOUR_TAKEN)
+			remember(c, made, asked, asked_port);
+		if (news->reason)
+			news->kind = EVENT_NEW;
 		else
-			track(skb, p, c, true, now, &news);
-		report(skb, p, c, true, &news);
+			track(skb, p, c, true, now, news);
+		report(skb, p, c, true, news);
 	}
-	if (news.reason)
-		return way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
-	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
+	if (news->reason)
+		return news->way == DETOUR_REFUSED ? detour_refuse(skb, p) : TC_ACT_SHOT;
+	return made->hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
-static inline int packet_in(struct __sk_buff *skb, struct packet *p)
+static inline int packet_in(struct __sk_buff *skb, struct packet *p, struct news *news)
 {
 	struct conn_key key = {};
-	struct news news = {};
 	struct conn *c;
 
 	connection_key(&key, p, skb->ifindex, false);
@@ -148,8 +178,8 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 	}
 	if (!c)
 		return TC_ACT_UNSPEC;
-	track(skb, p, c, false, coarse_now(), &news);
-	report(skb, p, c, false, &news);
+	track(skb, p, c, false, coarse_now(), news);
+	report(skb, p, c, false, news);
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
@@ -168,20 +198,24 @@ static inline int watch(struct __sk_buff *skb, bool out)
 {
 	u32 zero = 0;
 	struct packet *p = packet_scratch.lookup(&zero);
+	struct news *news = news_scratch.lookup(&zero);
 	u16 protocol = 0;
 	int action = TC_ACT_UNSPEC;
 	int result;
 
-	if (!p)
+	if (!p || !news)
 		return TC_ACT_UNSPEC;
 	__builtin_memset(p, 0, sizeof(*p));
+	__builtin_memset(news, 0, sizeof(*news));
 	result = parse_ethernet(skb, p, &protocol);
 	if (result == PARSE_OK)
 		result = parse_ip(skb, p, protocol);
 	if (result == PARSE_OK) {
 		if (p->marks & MARK_FRAGMENT)
 			fragment_ports(p);
-		action = out ? packet_out(skb, p) : packet_in(skb, p);
+		action = out ? packet_out(skb, p, news) : packet_in(skb, p, news);
+		if (p->proto == IPPROTO_ICMP_ || p->proto == IPPROTO_ICMPV6_)
+			failure_quoted(skb, p, out, news);
 	} else {
 		count_unread(result);
 	}

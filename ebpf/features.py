@@ -10,12 +10,23 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebpf import libbpf
+from ebpf import btf, libbpf
 from ebpf.errors import UnsupportedError
 from ebpf.libbpf import MapType, ProgramType
 
 _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
+_OVERFLOW = "TCP_LISTEN_OVERFLOW"
+_OFFSETS = {
+    "SKB_HEAD": ("sk_buff", "head"),
+    "SKB_NETWORK": ("sk_buff", "network_header"),
+    "SK_ERR": ("sock", "sk_err"),
+    "SK_ACK_BACKLOG": ("sock", "sk_ack_backlog"),
+    "SK_MAX_ACK_BACKLOG": ("sock", "sk_max_ack_backlog"),
+    "SK_LAST_SENT": ("tcp_sock", "lsndtime"),
+    "SK_LAST_RECEIVED": ("inet_connection_sock", "icsk_ack.lrcvtime"),
+}
+"""members of kernel structs that programs read, by the name of their offset in C"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,17 @@ class Features:
     def defines(self) -> tuple[str, ...]:
         """Compiler switches for the optional abilities that are present."""
         switches = {"bpf_set_retval": "HAVE_SET_RETVAL", "coarse clock": "HAVE_COARSE_CLOCK"}
-        return tuple(switch for name, switch in switches.items() if self.has(name))
+        return (*(switch for name, switch in switches.items() if self.has(name)), *_kernel_facts())
+
+
+def _kernel_facts() -> tuple[str, ...]:
+    """What the running kernel alone knows of its structs and numbers, as `NAME=value`; () where it does not tell."""
+    found = btf.offsets(_OFFSETS)
+    overflow = [number for number, name in btf.drop_reasons().items() if name == _OVERFLOW]
+    if found and overflow:
+        found["DROP_LISTEN_OVERFLOW"] = overflow[0]
+        return tuple(f"{name}={value}" for name, value in sorted(found.items()))
+    return ()
 
 
 def probe() -> Features:

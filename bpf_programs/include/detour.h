@@ -13,6 +13,9 @@
 
 #define CLIENT_DEVICE (1ULL << 63) /* affinity: clients known by their device, apart from netns cookies */
 
+/* The way of the packet at hand; in a map for the verifier's sake, as the packet is. */
+BPF_PERCPU_ARRAY(detour_scratch, struct detour, 1);
+
 enum detour_result {
 	DETOUR_NONE = 0,    /* not a way to a Service, or not one that is translated here */
 	DETOUR_TAKEN = 1,   /* the packet and `p` now say the backend */

@@ -16,7 +16,7 @@
 
 /* bytes of a message's head that are copied to user space */
 #ifndef PAYLOAD_MAX
-#define PAYLOAD_MAX 1024
+#define PAYLOAD_MAX 2048
 #endif
 
 /* A connection, from the viewpoint of the workload behind one device: one key for both directions. */
@@ -57,21 +57,28 @@ struct conn {
 	u32 pid;         /* connecting process, 0: unknown */
 	u32 frontend[4]; /* translated per packet: what the workload asked for */
 	u8 comm[COMM_LEN];
-	u16 frontend_port;   /* translated per packet: in host order; 0: not translated here */
-	u8 direction;        /* enum direction */
-	u8 marks;            /* enum mark */
-	u8 ended;            /* an EVENT_END was written */
-	u8 probe;            /* payload heads are copied on this device */
-	u8 detoured;         /* packets from the workload under this key take a detour */
-	u8 open;             /* HTTP requests that wait for their response */
-	u8 sampled;          /* heads of these requests and responses are copied */
-	u8 since;            /* window of time in which that was decided, low bits */
-	u8 failure;          /* enum failure, once it was told */
-	u8 used;             /* the responder has sent more than SYN-ACKs */
-	u32 srtt_us;         /* us, of the local end's socket; 0: not known */
-	u32 retransmits;     /* of the local end's socket */
-	u32 isn;             /* sequence number of the initiator's SYN */
-	u32 dropped;         /* kernel drop reason of a packet of the handshake; 0: none was dropped */
+	u16 frontend_port; /* translated per packet: in host order; 0: not translated here */
+	u8 direction;      /* enum direction */
+	u8 marks;          /* enum mark */
+	u8 ended;          /* an EVENT_END was written */
+	u8 probe;          /* payload heads are copied on this device */
+	u8 detoured;       /* packets from the workload under this key take a detour */
+	u8 open;           /* HTTP requests that wait for their response */
+	u8 sampled;        /* heads of these requests and responses are copied */
+	u8 since;          /* window of time in which that was decided, low bits */
+	u8 failure;        /* enum failure, once it was told */
+	u8 used;           /* the responder has sent more than SYN-ACKs */
+	u8 asked;          /* the last bytes of payload came from the initiator */
+	u8 watched;        /* the initiator's socket tells how it ends; it must not be told here */
+	u8 more_out;       /* packets from the workload that may still continue a head */
+	u8 more_in;        /* packets to the workload that may */
+	u32 tail_out;      /* last bytes of the unfinished head, to find its end */
+	u32 tail_in;
+	u32 srtt_us;     /* us, of the local end's socket; 0: not known */
+	u32 retransmits; /* of the local end's socket */
+	u32 isn;         /* sequence number of the initiator's SYN */
+	u32 dropped;     /* kernel drop reason of a packet of the handshake; 0: none was dropped */
+	u32 pad;
 	struct conn_side in; /* to the workload */
 };
 
@@ -124,13 +131,15 @@ struct budget {
 	u64 used;
 };
 
-/* The head of a DNS or HTTP message, with the flow that carried it. */
+/* The head of a DNS, HTTP or TLS message, with the flow that carried it. */
 struct payload_event {
 	struct flow_event flow;
 	u32 length;   /* bytes of payload in the packet */
 	u16 captured; /* bytes of `data` that are filled */
 	u8 kind;      /* enum payload_kind */
 	u8 alone;     /* 1: an HTTP request that came while none was open */
+	u32 sequence; /* TCP: of the first byte */
+	u32 pad;
 	u8 data[PAYLOAD_MAX];
 };
 
@@ -157,7 +166,7 @@ struct address {
 	u32 workload; /* the agent's number for it, never 0, not reused within an agent's life */
 	u32 identity; /* security identity */
 	u32 ifindex;  /* device of a workload of this node, 0: elsewhere */
-	u32 pad;
+	u32 netns;    /* the node's number (nsid) for that workload's network namespace, plus 1; 0: unknown */
 };
 
 /*
@@ -228,8 +237,13 @@ struct socket_state {
 	u16 frontend_port;   /* network order */
 	u16 backend_port;    /* network order */
 	u16 noted_port;
-	u16 connected; /* frontend and backend are valid */
+	u8 connected; /* frontend and backend are valid */
+	u8 stage;     /* enum stage: how far connect() of a TCP socket came */
 	u8 comm[COMM_LEN];
+	u64 since;     /* ns, when connect() was called or the connection came */
+	u64 reported;  /* ns, when a record was last written for this socket */
+	u32 handshake; /* us */
+	u32 inherited; /* the process is that of the listening socket: who accepted is not known */
 };
 
 /* Reverse translation of unconnected UDP: which frontend this socket meant by that backend. */
@@ -248,7 +262,7 @@ struct reverse {
 	u32 service;
 };
 
-/* A connection as its initiator sends it. */
+/* A connection as one of its ends sends it. */
 struct owner_key {
 	u32 local[4];
 	u32 remote[4];
@@ -258,12 +272,14 @@ struct owner_key {
 	u8 pad[3];
 };
 
-/* Who initiated it, and through which service port. */
+/* Who holds the socket at that end, and for the initiator through which service port. */
 struct owner {
 	u64 cgroup;
 	u32 pid;
 	u32 service;
 	u8 comm[COMM_LEN];
+	u32 watched; /* the socket's own hooks tell how the connection ends */
+	u32 dropped; /* kernel drop reason of a packet of the handshake; 0: none was dropped */
 };
 
 #endif

@@ -19,7 +19,7 @@ from daemon.endpoints.joining import Key, Party, join
 from daemon.endpoints.numbers import Numbers
 from daemon.model.directory import FIRST_IDENTITY, FIRST_WORKLOAD, HOST, Directory, packed
 from daemon.model.objects import Pod
-from daemon.model.workload import Identity, IPAddress, Workload, WorkloadId
+from daemon.model.workload import Identity, Workload, WorkloadId
 from ebpf.maps import Columns, HashMap
 
 
@@ -29,6 +29,7 @@ class Entry(NamedTuple):
     workload: int
     identity: int
     ifindex: int
+    netns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,10 @@ def _host_entries(host: Workload) -> dict[bytes, Entry]:
 
 
 def _entries(party: Party, workload: Workload) -> dict[bytes, Entry]:
-    devices: dict[IPAddress, int] = {
-        address: device.ifindex for device in party.devices for address in device.addresses
-    }
-    return {
-        packed(address): Entry(workload.id, workload.identity, devices.get(address, workload.ifindex))
-        for address in workload.addresses
-    }
+    devices = {address: device for device in party.devices for address in device.addresses}
+    nsids = {device.ifindex: device.nsid + 1 for device in party.devices}
+    entries = {}
+    for address in workload.addresses:
+        ifindex = devices[address].ifindex if address in devices else workload.ifindex
+        entries[packed(address)] = Entry(workload.id, workload.identity, ifindex, nsids.get(ifindex, 0))
+    return entries

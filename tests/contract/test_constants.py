@@ -22,6 +22,7 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "mark": (constants.Mark, "MARK_"),
     "payload_kind": (constants.PayloadKind, "PAYLOAD_"),
     "counter": (constants.Counter, "COUNTER_"),
+    "stage": (constants.Stage, "STAGE_"),
     "failure": (constants.Failure, "FAILURE_"),
     "frontend_flag": (constants.FrontendFlag, "FRONTEND_"),
 }
