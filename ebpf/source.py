@@ -51,7 +51,7 @@ class Options:
     http_budget: int = 500
     """HTTP requests a second and CPU whose heads are copied; decoding is the agent's dearest work"""
     payload_max: int = 2048
-    """bytes of a message's head that are copied, a power of two; holds most request heads and DNS messages, and a TLS hello with post-quantum keys"""
+    """bytes of a message's head that are copied, a power of two; holds a TLS hello with post-quantum keys"""
 
     def defines(self) -> list[str]:
         """The options as compiler arguments."""

@@ -22,6 +22,7 @@ from daemon.agent.view import View
 from daemon.api import ApiServer
 from daemon.endpoints import Devices, Discovery
 from daemon.flows.builder import FlowBuilder
+from daemon.flows.cgroups import Cgroups
 from daemon.flows.clock import Clock
 from daemon.flows.metrics import FlowMetrics
 from daemon.flows.pipeline import FlowPipeline
@@ -106,10 +107,11 @@ class Agent:
         store = FlowStore(datapath.flow_dtype, self.settings.flow_capacity)
         self.flow_metrics = FlowMetrics(self.directory)
         pipeline = FlowPipeline(store, self.flow_metrics)
-        reader = Reader(datapath, pipeline, self.flow_metrics)
+        cgroups = Cgroups(datapath.features.cgroup)
+        reader = Reader(datapath, pipeline, self.flow_metrics, cgroups)
         reader.start()
         stack.callback(reader.stop)
-        builder = FlowBuilder(self.directory, self.settings.qualified_node, self.clock, pipeline.names)
+        builder = FlowBuilder(self.directory, self.settings.qualified_node, self.clock, pipeline.names, cgroups=cgroups)
         return View(self, store, builder, pipeline, reader)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

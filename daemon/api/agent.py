@@ -72,8 +72,10 @@ class AgentService(remora_pb2_grpc.AgentServicer):
             yield remora_pb2.FlowBatch(items=[self._item(found) for found in batch])
 
     def _item(self, found: Found) -> remora_pb2.FlowItem:
-        extra = self._view.builder.extra(found.row) if found.row is not None else None
-        return remora_pb2.FlowItem(response=found.response, extra=extra)
+        if found.row is None:
+            return remora_pb2.FlowItem(response=found.response)
+        message = self._view.store.message(int(found.row["l7"]))
+        return remora_pb2.FlowItem(response=found.response, extra=self._view.builder.extra(found.row, message))
 
     async def Monitor(
         self, request: remora_pb2.MonitorRequest, context: Any

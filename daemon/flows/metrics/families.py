@@ -23,7 +23,12 @@ LabelsOf = Callable[[Any], tuple[str, ...]]
 ENDS = ("source", "destination", "source_namespace", "destination_namespace")
 HTTP_ENDS = (*ENDS, "source_workload", "destination_workload")
 
-_POINTS: dict[int, str] = {Point.TO_ENDPOINT: "to-endpoint", Point.TO_STACK: "to-stack"}
+_POINTS: dict[int, str] = {
+    Point.TO_ENDPOINT: "to-endpoint",
+    Point.TO_STACK: "to-stack",
+    Point.TO_HOST: "to-host",
+    Point.FROM_HOST: "from-host",
+}
 
 
 def column_families(columns: ColumnCounter, peer: PeerOf) -> Iterator[CounterMetricFamily]:

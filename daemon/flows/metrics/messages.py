@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
+from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.metrics.series import Histograms, Series
 from daemon.flows.texts import rcode_text
 from ebpf.constants import Direction
@@ -79,6 +79,8 @@ class MessageCounter:
         if isinstance(message, DnsMessage):
             self.flows.add(L7FlowKey(ends, "DNS", verdict))
             self._dns(ends, message)
+        elif isinstance(message, TlsMessage):
+            self.flows.add(L7FlowKey(ends, "TLS", verdict))
         else:
             self.flows.add(L7FlowKey(ends, "HTTP", verdict))
             if message.response:
