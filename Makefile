@@ -4,9 +4,10 @@ PREFIX ?= /opt/remora
 C_FILES = $(shell find bpf_programs -name '*.c' -o -name '*.h')
 DURATION ?= 15s
 ARGS ?=
+EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench proto install clean root
+.PHONY: help demo test fuzz lint types bench proto install clean root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +19,10 @@ demo: root ## a small shop of namespaces with traffic and the live view; as root
 test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
 	@tools/setup dev
 	@$(PYTHON) -m pytest $(ARGS)
+
+fuzz: ## damaged DNS, HTTP and TLS for the parsers; EXAMPLES=200000 for longer
+	@tools/setup dev
+	@REMORA_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTHON) -m pytest tests/unit/flows/test_fuzz.py $(ARGS)
 
 lint: ## style of Python and C, and the order of imports
 	@tools/setup dev

@@ -5,27 +5,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from tests.integration import shop as manifests
-from tests.support.agent import ROOT, AgentProcess, agent_on
-from tests.support.netns import TestNode, node
+from tests.integration.truth import Range, shooting_range
 
-PYTHON = {"PYTHONPATH": str(ROOT)}
 OPEN, RESETTING, FULL, CLOSED, FILTERED, SLOW = 8080, 8081, 8082, 8083, 8084, 8085
 NOWHERE = "198.51.100.7"  # no route leads there
 HEALTHY_SECONDS = float(os.environ.get("REMORA_HEALTHY_SECONDS", "10"))
-PATIENCE = 20.0  # s; silence is told by the second sweep after the last SYN
 
 RESETTER = f"""
 import socket, struct
@@ -68,75 +60,9 @@ server.serve_forever()
 """
 
 
-@dataclass
-class Range:
-    """A node with a client and a server, where things go wrong on purpose."""
-
-    node: TestNode
-    agent: AgentProcess
-
-    def address(self, workload: str, family: int = 4) -> str:
-        if workload == "node":
-            return next(str(gateway.ip) for gateway in self.node.gateways if gateway.version == family)
-        return next(str(one.ip) for one in self.node.spaces[workload].addresses if one.version == family)
-
-    def serve(self, code: str, workload: str) -> None:
-        server = self.node.popen(
-            [sys.executable, "-c", code], workload, stdout=subprocess.PIPE, cgroup=self.node.cgroup, environment=PYTHON
-        )
-        assert server.stdout
-        assert server.stdout.readline()
-
-    def run(self, code: str, workload: str = "client") -> str:
-        """What Python prints, in a workload or, as one of the node's own processes, in the node."""
-        where = "" if workload == "node" else workload
-        process = self.node.popen(
-            [sys.executable, "-c", code], where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cgroup=self.node.cgroup,
-            environment=PYTHON,
-        )  # fmt: skip
-        out, error = process.communicate(timeout=700)
-        assert process.returncode == 0, error.decode()
-        return out.decode().strip()
-
-    def nft(self, rules: str) -> None:
-        self.node.popen(["nft", rules], "", stderr=subprocess.STDOUT).wait(10)
-
-    def records(self) -> list[dict[str, Any]]:
-        """All stored records, as `remora monitor` shows them."""
-        lines = self.agent.remora("monitor", "--last", "100000", "--stored", "-o", "json").splitlines()
-        return [json.loads(line) for line in lines]
-
-    def failures(self, port: int, destination: str) -> list[tuple[str, str]]:
-        """Failures to a place: word and detail."""
-        return [
-            (one["extra"]["failure"], one["extra"].get("failure_detail", ""))
-            for one in self.records()
-            if one.get("extra", {}).get("failure") and _responder(one) == (destination, port)
-        ]
-
-    def told(self, port: int, destination: str, count: int) -> list[tuple[str, str]]:
-        """Failures to a place, once as many are told as there were, and some time later still no more."""
-        self.agent.until(lambda: len(self.failures(port, destination)) >= count, PATIENCE)
-        time.sleep(6)
-        return self.failures(port, destination)
-
-
-def _responder(record: dict[str, Any]) -> tuple[str, int]:
-    """The end that was asked, whichever of both sent the packet."""
-    end = "source" if record.get("reply") else "destination"
-    return record[end], record.get(f"{end}_port", 0)
-
-
 @pytest.fixture(scope="module")
 def shooting(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Range]:
-    with node() as made, agent_on(made, tmp_path_factory.mktemp("agent")) as agent:
-        built = Range(made, agent)
-        for workload in ("client", "server"):
-            made.add(workload)
-        pods = [manifests.pod(name, [str(a.ip) for a in made.spaces[name].addresses]) for name in made.spaces]
-        agent.start()
-        (agent.manifests / "pods.yaml").write_text(manifests.dump(*pods))
-        agent.until(lambda: len([e for e in agent.json("endpoint", "list")["endpoints"] if e.get("ifindex")]) >= 2)
+    with shooting_range(tmp_path_factory.mktemp("agent")) as built:
         for code in (RESETTER, DEAF, SHOP):
             built.serve(code, "server")
         yield built
@@ -183,22 +109,15 @@ def test_a_silent_drop_by_nftables_is_told_with_the_kernels_reason(shooting: Ran
 
 
 @pytest.mark.parametrize("client", ["client", "node"])
-def test_what_vanishes_elsewhere_has_timed_out(shooting: Range, client: str) -> None:
-    """The server's own kernel eats the SYN as something that is no drop: its policy consumes it."""
-    port, server = 9100 + (client == "node"), shooting.address("server")
-    in_server = shooting.node.spaces["server"].namespace
-    subprocess.run(["ip", "netns", "exec", in_server, "nft", "add table netdev gone"], check=True)
-    chain = "add chain netdev gone in { type filter hook ingress device eth0 priority 0; }"
-    subprocess.run(["ip", "netns", "exec", in_server, "nft", chain], check=True)
-    rule = f"add rule netdev gone in tcp dport {port} dup to lo"
-    done = subprocess.run(
-        ["ip", "netns", "exec", in_server, "nft", rule.replace("dup to lo", "fwd to lo")], check=False
-    )
-    if done.returncode:
-        pytest.skip("this kernel's nftables cannot forward between devices")
-    assert shooting.run(connect(server, port), client) == "TimeoutError"
-    (failure,) = shooting.told(port, server, 1)
-    assert failure[0] in ("timed-out", "kernel-drop")
+def test_what_vanishes_out_of_this_kernels_sight_has_timed_out(shooting: Range, client: str) -> None:
+    """An address on the link that nobody holds, with a neighbour entry: the bridge floods, nobody answers."""
+    port, nobody = 9100 + (client == "node"), "10.244.1.99"
+    namespaces = {"client": shooting.node.spaces["client"].namespace, "node": shooting.node.name}
+    device = "eth0" if client == "client" else "workloads"
+    neighbour = ["ip", "neigh", "replace", nobody, "lladdr", "02:00:00:00:00:99", "dev", device, "nud", "permanent"]
+    subprocess.run(["ip", "netns", "exec", namespaces[client], *neighbour], check=True)
+    assert shooting.run(connect(nobody, port), client) == "TimeoutError"
+    assert shooting.told(port, nobody, 1) == [("timed-out", "")]
 
 
 def test_without_a_route_the_answer_is_unreachable(shooting: Range) -> None:
