@@ -193,6 +193,24 @@ time.sleep(6)
     assert any("lost.example. A; Failed: no-answer" in flow["Summary"] for flow in flows), flows
 
 
+def test_errors_and_slowness_of_an_application_are_in_its_answers_and_no_failures(shooting: Range) -> None:
+    server = shooting.address("server")
+    shooting.run(f"""
+import http.client
+c = http.client.HTTPConnection({server!r}, {OPEN})
+for path in ("/broken", "/slow"):
+    c.request("GET", path)
+    c.getresponse().read()
+c.close()
+""")
+    flows = shooting.agent.until(lambda: (found := shooting.agent.flows("--all", "--protocol", "http"))[3:] and found)
+    answers = {flow["l7"]["http"]["url"].rpartition("/")[2]: flow["l7"] for flow in flows if flow.get("is_reply")}
+    assert answers["broken"]["http"]["code"] == 500
+    assert answers["slow"]["http"]["code"] == 200
+    assert 300 <= int(answers["slow"]["latency_ns"]) / 1e6 < 500
+    assert shooting.failures(OPEN, server) == []
+
+
 HEALTHY = """
 import http.client, random, socket, struct, sys, time
 server, port, until = sys.argv[1], int(sys.argv[2]), time.monotonic() + float(sys.argv[3])

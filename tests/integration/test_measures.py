@@ -144,13 +144,7 @@ for size in (1, 5000, 900000):
     s.close()
 """)
     ends = measured.agent.until(lambda: _ends(measured, SINK, 3))
-    told = [
-        (
-            sum(int(one["extra"][f"{way}_packets"]) for one in ends),
-            sum(int(one["extra"][f"{way}_bytes"]) for one in ends),
-        )
-        for way in ("forward", "reverse")
-    ]
+    told = [tuple(_sum(ends, f"{way}_{what}") for what in ("packets", "bytes")) for way in ("forward", "reverse")]
     assert told == _counters(measured)
 
 
@@ -164,6 +158,10 @@ def _ends(measured: Range, port: int, count: int) -> list[dict[str, Any]]:
         and one["direction"] == "EGRESS"
     ]
     return found if len(found) >= count else []
+
+
+def _sum(records: list[dict[str, Any]], column: str) -> int:
+    return sum(int(one["extra"][column]) for one in records)
 
 
 def _counters(measured: Range) -> list[tuple[int, int]]:
@@ -254,3 +252,40 @@ c.close()
     assert int(end["extra"]["srtt_ns"]) > 0
     assert int(end["extra"]["forward_packets"]) > 3
     assert end["source_workload"] == 1
+
+
+def test_retransmits_are_those_that_the_socket_counts(measured: Range, server_pid: int) -> None:
+    _nft(measured, "add table inet lossy")
+    _nft(measured, "add chain inet lossy output { type filter hook output priority 0; }")
+    _nft(
+        measured, f"add rule inet lossy output tcp dport {SINK} tcp flags & (syn | fin) == 0 numgen random mod 8 0 drop"
+    )
+    port, counted = json.loads(
+        measured.run(f"""
+import json, socket, struct
+s = socket.create_connection(("{measured.address("server")}", {SINK}))
+s.sendall(b"%d" % 200000)
+s.recv(2)
+s.sendall(b"a" * 200000)
+while s.recv(1 << 16):
+    pass
+counted = struct.unpack_from("=I", s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+print(json.dumps([s.getsockname()[1], counted]))
+s.close()
+""")
+    )
+    _nft(measured, "delete table inet lossy")
+    (end,) = measured.agent.until(
+        lambda: [
+            one
+            for one in measured.records()
+            if one["kind"] == "END" and one["direction"] == "EGRESS" and port in _ports(one)
+        ]
+    )
+    assert counted > 0
+    assert end["extra"]["retransmits"] >= counted
+    assert end["extra"]["retransmits"] - counted <= 3  # the FIN is sent after the client looked
+
+
+def _ports(record: dict[str, Any]) -> tuple[int, int]:
+    return record.get("source_port", 0), record.get("destination_port", 0)
