@@ -257,9 +257,8 @@ c.close()
 def test_retransmits_are_those_that_the_socket_counts(measured: Range, server_pid: int) -> None:
     _nft(measured, "add table inet lossy")
     _nft(measured, "add chain inet lossy output { type filter hook output priority 0; }")
-    _nft(
-        measured, f"add rule inet lossy output tcp dport {SINK} tcp flags & (syn | fin) == 0 numgen random mod 8 0 drop"
-    )
+    data = f"tcp dport {SINK} tcp flags & (syn | fin) == 0"
+    _nft(measured, f"add rule inet lossy output {data} numgen random mod 8 0 drop")
     port, counted = json.loads(
         measured.run(f"""
 import json, socket, struct
