@@ -4,9 +4,10 @@ PREFIX ?= /opt/remora
 C_FILES = $(shell find bpf_programs -name '*.c' -o -name '*.h')
 DURATION ?= 15s
 ARGS ?=
+EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance lint types bench proto install uninstall deb clean root
+.PHONY: help demo test conformance fuzz lint types bench proto install uninstall deb clean root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +23,9 @@ test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
 conformance: root ## the live cases of a service proxy, and docs/service-conformance.md from the results; as root
 	@tools/setup dev
 	@$(PYTHON) -m pytest tests/conformance/services/live --write-conformance $(ARGS)
+fuzz: ## damaged DNS, HTTP and TLS for the parsers; EXAMPLES=200000 for longer
+	@tools/setup dev
+	@REMORA_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTHON) -m pytest tests/unit/flows/test_fuzz.py $(ARGS)
 
 lint: ## style of Python and C, and the order of imports
 	@tools/setup dev

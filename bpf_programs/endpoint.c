@@ -8,8 +8,9 @@
  */
 #include "include/common.h"
 #include "include/detour.h"
+#include "include/detour.h"
+#include "include/failure.h"
 #include "include/fragment.h"
-#include "include/payload.h"
 #include "include/policy.h"
 #include "include/translation.h"
 
@@ -33,7 +34,24 @@ static inline bool reopens(struct conn *c, struct packet *p, bool out)
 {
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return false;
-	return c->ended || (c->direction == DIRECTION_EGRESS) != out;
+	if ((c->direction == DIRECTION_EGRESS) != out)
+		return true;
+	/* a SYN is sent again after an ICMP error, and does not begin anew what was told to have failed */
+	return c->ended && (c->failure != FAILURE_UNREACHABLE || p->seq != c->isn);
+}
+
+/* What the local end's socket knows, asked for when a record is due. */
+static inline void local_end(struct __sk_buff *skb, struct packet *p, struct conn *c)
+{
+	struct owner *owner;
+
+	if (p->proto == IPPROTO_TCP_)
+		failure_measure(skb, c);
+	if (c->direction != DIRECTION_INGRESS)
+		return;
+	owner = connection_holder(p, true);
+	if (owner)
+		connection_process(c, owner);
 }
 
 /*
@@ -42,13 +60,23 @@ static inline bool reopens(struct conn *c, struct packet *p, bool out)
  */
 static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c, bool out, u64 now, struct news *news)
 {
+	bool initiator = (c->direction == DIRECTION_EGRESS) == out;
+
+	if (p->proto == IPPROTO_TCP_)
+		failure_watch(p, c, initiator, now, news);
 	account(skb, p, out ? &c->out : &c->in, now);
 	if (p->proto == IPPROTO_TCP_ && !c->handshake)
-		connection_handshake(c, p->tcp_flags, (c->direction == DIRECTION_EGRESS) == out);
+		connection_handshake(c, p->tcp_flags, initiator);
 	news->kind = record_kind(p, c, out, now);
 	if (news->audit && !news->kind)
 		news->kind = EVENT_INTERVAL;
-	payload_probe(skb, p, c, now, news);
+	if (news->kind && out)
+		local_end(skb, p, c);
+#ifdef SK_ACK_BACKLOG
+	if (p->proto == IPPROTO_TCP_ && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+		failure_listener(skb, p, c);
+#endif
+	payload_probe(skb, p, c, out, now, news);
 }
 
 /* What the entry of a connection must know of its detour. */
@@ -115,24 +143,24 @@ static inline bool ruled(struct packet *p, struct conn_key *key, struct conn *c,
 	return !policy_told(key, now);
 }
 
-/* What a workload sends to the node may be an answer to a client outside, and an error may speak of a translated
- * packet.
+/*
+ * What a workload sends to the node may be an answer to a client outside, and an
+ * error may speak of a translated packet.
  */
-static inline int answer_out(struct __sk_buff *skb, struct packet *p)
+static inline int answer_out(struct __sk_buff *skb, struct packet *p, struct packet *q)
 {
-	struct packet *q;
-	struct translation *t = translation_find(skb, p, &q);
+	struct translation *t = translation_find(p, q);
 
 	if (t && t->marks == (TRANSLATION_REPLY | TRANSLATION_ROUTE))
 		return translation_take(skb, p, q, t);
 	return q ? detour_error(skb, p, q) : TC_ACT_UNSPEC;
 }
 
-static inline int packet_out(struct __sk_buff *skb, struct packet *p)
+/* `q` is the packet that an ICMP error is about, 0 for what is no such error. */
+static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct packet *q, struct news *news)
 {
 	u32 zero = 0;
 	struct conn_key key = {};
-	struct news news = {};
 	struct ruling *ruling = ruling_new();
 	struct course *course = course_scratch.lookup(&zero);
 	struct conn *c;
@@ -149,36 +177,34 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 		c = connections.lookup(&key);
 	if (c && reopens(c, p, true))
 		c = 0;
-	news.reason = course->reason;
-	if (!news.reason && !course->made.hairpin) {
-		policy_check(skb, p, &key, c, true, ruling);
-		if (!ruled(p, &key, c, ruling, &news, now))
+	news->reason = course->reason;
+	if (!news->reason && !course->made.hairpin) {
+		policy_check(skb, p, q, &key, c, true, ruling);
+		if (!ruled(p, &key, c, ruling, news, now))
 			return TC_ACT_SHOT;
 	}
-	if (news.reason || !c)
-		c = opened(&key, p, true, ruling, !news.reason);
+	if (news->reason || !c)
+		c = opened(&key, p, true, ruling, !news->reason);
 	if (c) {
 		if (course->way == DETOUR_TAKEN)
 			remember(c, course);
-		if (news.reason)
-			news.kind = EVENT_NEW;
+		if (news->reason)
+			news->kind = EVENT_NEW;
 		else
-			track(skb, p, c, true, now, &news);
-		report(skb, p, c, true, &news);
+			track(skb, p, c, true, now, news);
+		report(skb, p, c, true, news);
 	}
-	if (news.reason)
+	if (news->reason)
 		return course->way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
-	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || icmp_is_error(p)))
-		return answer_out(skb, p);
+	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || q))
+		return answer_out(skb, p, q);
 	return course->made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
-static inline int packet_in(struct __sk_buff *skb, struct packet *p)
+static inline int packet_in(struct __sk_buff *skb, struct packet *p, struct packet *q, struct news *news)
 {
 	struct conn_key key = {};
 	struct ruling *ruling = ruling_new();
-	struct news news = {};
-	struct packet *q;
 	struct conn *c;
 	u64 now = coarse_now();
 	bool turned;
@@ -191,24 +217,23 @@ static inline int packet_in(struct __sk_buff *skb, struct packet *p)
 		c = 0;
 	turned = !c && detours.lookup(&key); /* the workload's own packet: the answer has to turn as well */
 	if (!turned) {
-		policy_check(skb, p, &key, c, false, ruling);
-		if (!ruled(p, &key, c, ruling, &news, now))
+		policy_check(skb, p, q, &key, c, false, ruling);
+		if (!ruled(p, &key, c, ruling, news, now))
 			return TC_ACT_SHOT;
 	}
-	if (news.reason || !c)
-		c = opened(&key, p, false, ruling, !news.reason);
+	if (news->reason || !c)
+		c = opened(&key, p, false, ruling, !news->reason);
 	if (!c)
-		return news.reason ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+		return news->reason ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 	if (turned)
 		c->detoured = 1;
-	if (news.reason)
-		news.kind = EVENT_NEW;
+	if (news->reason)
+		news->kind = EVENT_NEW;
 	else
-		track(skb, p, c, false, now, &news);
-	report(skb, p, c, false, &news);
-	if (news.reason)
+		track(skb, p, c, false, now, news);
+	report(skb, p, c, false, news);
+	if (news->reason)
 		return TC_ACT_SHOT;
-	q = quoted_packet(skb, p);
 	if (q)
 		return detour_error_back(skb, p, q);
 	return c->frontend_port && detour_back(skb, p, c) == DETOUR_FAILED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
@@ -225,24 +250,38 @@ static inline void count_unread(int result)
 		count(COUNTER_EXTENSION_LIMIT, 1);
 }
 
+/* A packet that could be read. An ICMP error that passed tells that the flow which it quotes failed. */
+static inline int watch_packet(struct __sk_buff *skb, struct packet *p, struct news *news, bool out)
+{
+	struct packet *q = quoted_packet(skb, p);
+	int action;
+
+	if (p->marks & MARK_FRAGMENT)
+		fragment_ports(p);
+	action = out ? packet_out(skb, p, q, news) : packet_in(skb, p, q, news);
+	if (q && action != TC_ACT_SHOT)
+		failure_quoted(skb, q, out, news);
+	return action;
+}
+
 static inline int watch(struct __sk_buff *skb, bool out)
 {
 	u32 zero = 0;
 	struct packet *p = packet_scratch.lookup(&zero);
+	struct news *news = news_scratch.lookup(&zero);
 	u16 protocol = 0;
 	int action = TC_ACT_UNSPEC;
 	int result;
 
-	if (!p)
+	if (!p || !news)
 		return TC_ACT_UNSPEC;
 	__builtin_memset(p, 0, sizeof(*p));
+	__builtin_memset(news, 0, sizeof(*news));
 	result = parse_ethernet(skb, p, &protocol);
 	if (result == PARSE_OK)
 		result = parse_ip(skb, p, protocol);
 	if (result == PARSE_OK) {
-		if (p->marks & MARK_FRAGMENT)
-			fragment_ports(p);
-		action = out ? packet_out(skb, p) : packet_in(skb, p);
+		action = watch_packet(skb, p, news, out);
 	} else {
 		count_unread(result);
 		if (result != PARSE_NOT_IP && policy_restricts(skb->ifindex, out)) {

@@ -10,6 +10,7 @@
  * only what nothing serves (ECONNREFUSED, as a closed port would).
  */
 #include "include/common.h"
+#include "include/owner.h"
 #include "include/service.h"
 
 #define ALLOW 1
@@ -54,9 +55,7 @@ static inline struct socket_state *socket_opened(struct bpf_sock_addr *ctx)
 		count(COUNTER_OWNER_FULL, 1);
 		return 0;
 	}
-	state->pid = bpf_get_current_pid_tgid() >> 32;
-	state->cgroup = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(state->comm, COMM_LEN);
+	owner_is_current(state);
 	return state;
 }
 
@@ -95,14 +94,6 @@ static inline int refuse(int error)
 	bpf_set_retval(error);
 #endif
 	return REFUSE;
-}
-
-static inline bool in_node_namespace(u64 client)
-{
-	u32 zero = 0;
-	struct node *own = node.lookup(&zero);
-
-	return own && own->netns == client;
 }
 
 /*
@@ -151,6 +142,21 @@ static inline void forget_reverse(struct bpf_sock_addr *ctx, const u32 *address,
 	reverses.delete(&key);
 }
 
+/* A call that begins anew: where it goes is kept, for the case that it ends before a packet is sent. */
+static inline void begin(struct socket_state *state, const u32 *wanted, u16 port, u8 protocol)
+{
+	state->connected = 0;
+	state->service = 0;
+	state->noted_port = 0;
+	state->handshake = 0;
+	copy_address(state->backend, wanted);
+	state->backend_port = port;
+	if (protocol == IPPROTO_TCP_) {
+		state->stage = STAGE_CALLED;
+		state->since = bpf_ktime_get_ns();
+	}
+}
+
 static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 {
 	u32 wanted[4];
@@ -163,15 +169,18 @@ static inline int handle_connect(struct bpf_sock_addr *ctx, bool v6)
 		return ALLOW;
 	copy_wanted(ctx, wanted, v6);
 	state = socket_opened(ctx);
-	if (state) {
-		state->connected = 0;
-		state->service = 0;
-	}
+	if (state)
+		begin(state, wanted, port, ctx->protocol);
 	found = socket_lookup(wanted, port, ctx->protocol, &choice);
 	if (found == LOOKUP_NONE)
 		forget_reverse(ctx, wanted, port);
-	if (found != LOOKUP_FOUND)
-		return unserved(found, choice.client);
+	if (found != LOOKUP_FOUND) {
+		int action = unserved(found, choice.client);
+
+		if (action == REFUSE && state && state->stage == STAGE_CALLED)
+			state->stage = STAGE_REFUSED;
+		return action;
+	}
 	if (!reachable(choice.backend, v6, wanted))
 		return ALLOW;
 	if (!state || (ctx->protocol == IPPROTO_UDP_ && keep_reverse(ctx, wanted, port, &choice) < 0)) {
@@ -247,11 +256,34 @@ static inline int handle_recvmsg(struct bpf_sock_addr *ctx, bool v6)
 	return ALLOW;
 }
 
+/*
+ * accept() asks for the peer's address by this way, in the process that accepts:
+ * it holds the socket from now on.
+ */
+static inline void accepted(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct socket_state *state;
+	struct owner_key key = {.proto = IPPROTO_TCP_};
+
+	if (!sk || sk->protocol != IPPROTO_TCP_ || sk->state != BPF_TCP_ESTABLISHED)
+		return;
+	state = sockets.sk_storage_get(sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!state || (state->pid && !state->inherited))
+		return;
+	owner_is_current(state);
+	read_ends(&key, sk->family, sk, src_ip6, dst_ip6, src_ip4, dst_ip4);
+	key.local_port = sk->src_port;
+	key.remote_port = bpf_ntohs(sk->dst_port);
+	owner_write(state, &key, 0);
+}
+
 static inline int handle_getpeername(struct bpf_sock_addr *ctx, bool v6)
 {
 	u32 peer[4];
 	struct socket_state *state;
 
+	accepted(ctx);
 	copy_wanted(ctx, peer, v6);
 	state = translated(ctx, peer, ctx->user_port);
 	if (state)
@@ -300,20 +332,16 @@ int getpeername6(struct bpf_sock_addr *ctx)
 }
 
 /* Write the socket's owner down under the connection's addresses, unless that was done already. */
-static inline void owner_write(struct socket_state *state, struct packet *p)
+static inline void owner_note(struct socket_state *state, struct packet *p)
 {
 	struct owner_key key = {.local_port = p->src_port, .remote_port = p->dst_port, .proto = p->proto};
-	struct owner value = {.cgroup = state->cgroup, .pid = state->pid, .service = state->service};
 
 	if (state->noted_port == p->dst_port && same_address(state->noted_remote, p->dst))
 		return;
 	copy_address(key.local, p->src);
 	copy_address(key.remote, p->dst);
-	__builtin_memcpy(value.comm, state->comm, COMM_LEN);
-	if (owners.update(&key, &value) < 0) {
-		count(COUNTER_OWNER_FULL, 1);
+	if (owner_write(state, &key, 0) < 0)
 		return;
-	}
 	copy_address(state->noted_remote, p->dst);
 	state->noted_port = p->dst_port;
 }
@@ -334,9 +362,9 @@ int note_owner(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 	state = sockets.sk_storage_get(sk, 0, 0);
-	if (!state || (sk->protocol == IPPROTO_TCP_ && state->noted_port))
+	if (!state || (sk->protocol == IPPROTO_TCP_ && (state->noted_port || sk->state == BPF_TCP_LISTEN)))
 		return ALLOW;
 	if (parse_ip(skb, &p, bpf_ntohs(skb->protocol)) == PARSE_OK && !p.later_fragment)
-		owner_write(state, &p);
+		owner_note(state, &p);
 	return ALLOW;
 }

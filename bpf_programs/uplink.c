@@ -264,7 +264,8 @@ static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 
 	if (p->marks & MARK_NO_PORTS)
 		return fragment_lost(p);
-	t = still_open(p, translation_find(skb, p, &q));
+	q = quoted_packet(skb, p);
+	t = still_open(p, translation_find(p, q));
 	if (!t && !q && detour_opens(p))
 		t = open_outside(skb, p, &action);
 	if (!t || t->marks == TRANSLATION_REPLY)
@@ -275,8 +276,8 @@ static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 /* Answers of the node's own backends leave by the node's stack, with the frontend as their source. */
 static inline int packet_to_network(struct __sk_buff *skb, struct packet *p)
 {
-	struct packet *q;
-	struct translation *t = translation_find(skb, p, &q);
+	struct packet *q = quoted_packet(skb, p);
+	struct translation *t = translation_find(p, q);
 
 	if (!t || t->marks != TRANSLATION_REPLY)
 		return TC_ACT_UNSPEC;

@@ -77,7 +77,9 @@ class Point(IntEnum):
     """Where a packet was seen (Hubble's trace sub-types)."""
 
     TO_ENDPOINT = 0
+    TO_HOST = 2
     TO_STACK = 3
+    FROM_HOST = 7
     FROM_NETWORK = 10
 
 
@@ -95,6 +97,7 @@ class Mark(IntFlag):
     MIDSTREAM = 2
     VLAN = 4
     NO_PORTS = 8
+    SOCKET = 16
 
 
 class PayloadKind(IntEnum):
@@ -103,6 +106,20 @@ class PayloadKind(IntEnum):
     DNS = 1
     HTTP_REQUEST = 2
     HTTP_RESPONSE = 3
+    CONTINUED = 4
+    TLS_CLIENT = 5
+    TLS_SERVER = 6
+
+
+class Stage(IntEnum):
+    """How far connect() of a TCP socket came."""
+
+    NONE = 0
+    CALLED = 1
+    SENT = 2
+    OPEN = 3
+    REFUSED = 4
+    ACCEPTED = 5
 
 
 class Counter(IntEnum):

@@ -7,15 +7,27 @@ agent with a message that names it; what is only useful is left out.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ebpf import libbpf
+from ebpf import btf, libbpf
 from ebpf.errors import UnsupportedError
 from ebpf.libbpf import MapType, ProgramType
 
 _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
+_OVERFLOW = "DROP_LISTEN_OVERFLOW"
+_OFFSETS = {
+    "SKB_HEAD": ("sk_buff", "head"),
+    "SKB_NETWORK": ("sk_buff", "network_header"),
+    "SK_ERR": ("sock", "sk_err"),
+    "SK_ACK_BACKLOG": ("sock", "sk_ack_backlog"),
+    "SK_MAX_ACK_BACKLOG": ("sock", "sk_max_ack_backlog"),
+    "SK_LAST_SENT": ("tcp_sock", "lsndtime"),
+    "SK_LAST_RECEIVED": ("inet_connection_sock", "icsk_ack.lrcvtime"),
+}
+"""members of kernel structs that programs read, by the name of their offset in C"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,8 @@ class Features:
     release: str
     cgroup: Path | None
     items: tuple[Feature, ...]
+    facts: Mapping[str, int] = field(default_factory=dict)
+    """offsets and numbers that the running kernel alone knows; empty where it does not tell all of them"""
 
     def has(self, name: str) -> bool:
         """Is the feature with this name present? Raises StopIteration for a name that is not probed."""
@@ -51,13 +65,25 @@ class Features:
     def defines(self) -> tuple[str, ...]:
         """Compiler switches for the optional abilities that are present."""
         switches = {"bpf_set_retval": "HAVE_SET_RETVAL", "coarse clock": "HAVE_COARSE_CLOCK"}
-        return tuple(switch for name, switch in switches.items() if self.has(name))
+        found = (switch for name, switch in switches.items() if self.has(name))
+        return (*found, *(f"{name}={value}" for name, value in sorted(self.facts.items())))
+
+    @property
+    def listen_overflow(self) -> int:
+        """The kernel's drop reason for a full accept queue; 0 where it has none."""
+        return self.facts.get(_OVERFLOW, 0)
+
+
+def _facts() -> dict[str, int]:
+    found = btf.offsets(_OFFSETS)
+    overflow = [number for number, name in btf.drop_reasons().items() if name == "TCP_LISTEN_OVERFLOW"]
+    return found | {_OVERFLOW: overflow[0]} if found and overflow else {}
 
 
 def probe() -> Features:
     """Ask the kernel; takes some milliseconds. Needs root, else everything seems to be missing."""
     cgroup = cgroup2_mount()
-    return Features(os.uname().release, cgroup, (*_programs(), *_maps(), *_rest(cgroup)))
+    return Features(os.uname().release, cgroup, (*_programs(), *_maps(), *_rest(cgroup)), _facts())
 
 
 def cgroup2_mount() -> Path | None:

@@ -22,14 +22,18 @@ class AttachType(IntEnum):
     """enum bpf_attach_type of the kernel's UAPI, those in use."""
 
     CGROUP_INET_EGRESS = 1
+    CGROUP_SOCK_OPS = 3
     CGROUP_INET4_CONNECT = 10
     CGROUP_INET6_CONNECT = 11
+    CGROUP_INET4_POST_BIND = 12
+    CGROUP_INET6_POST_BIND = 13
     CGROUP_UDP4_SENDMSG = 14
     CGROUP_UDP6_SENDMSG = 15
     CGROUP_UDP4_RECVMSG = 19
     CGROUP_UDP6_RECVMSG = 20
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
+    CGROUP_INET_SOCK_RELEASE = 34
 
 
 class ProgramType(IntEnum):
@@ -37,6 +41,8 @@ class ProgramType(IntEnum):
 
     SCHED_CLS = 3
     CGROUP_SKB = 8
+    CGROUP_SOCK = 9
+    SOCK_OPS = 13
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
 

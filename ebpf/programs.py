@@ -40,6 +40,10 @@ def _socket(name: str, attach_type: AttachType, optional: str = "") -> Program:
     return Program(name, ProgramType.CGROUP_SOCK_ADDR, Hook.CGROUP, attach_type, optional)
 
 
+def _bound(name: str, attach_type: AttachType, optional: str) -> Program:
+    return Program(name, ProgramType.CGROUP_SOCK, Hook.CGROUP, attach_type, optional)
+
+
 PROGRAMS: tuple[Program, ...] = (
     Program("from_endpoint", ProgramType.SCHED_CLS, Hook.TC_INGRESS),
     Program("to_endpoint", ProgramType.SCHED_CLS, Hook.TC_EGRESS),
@@ -60,6 +64,16 @@ PROGRAMS: tuple[Program, ...] = (
         AttachType.CGROUP_INET_EGRESS,
         "flows have no process and no Service name",
     ),
+    Program(
+        "watch_sockets",
+        ProgramType.SOCK_OPS,
+        Hook.CGROUP,
+        AttachType.CGROUP_SOCK_OPS,
+        "TCP connections of the node's own processes are not seen",
+    ),
+    _bound("note_bind4", AttachType.CGROUP_INET4_POST_BIND, "servers' processes are known only once they accept"),
+    _bound("note_bind6", AttachType.CGROUP_INET6_POST_BIND, "servers' processes are known only once they accept"),
+    _bound("note_release", AttachType.CGROUP_INET_SOCK_RELEASE, "connects without a route are not seen"),
     Program("kfree_skb", ProgramType.RAW_TRACEPOINT, Hook.RAW_TRACEPOINT, None, "drops by the kernel are not counted"),
 )
 

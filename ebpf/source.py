@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bpf_programs import ROOT
 
-SOURCES = ("endpoint.c", "socket.c", "trace.c", "uplink.c")
+SOURCES = ("endpoint.c", "socket.c", "tcp.c", "trace.c", "uplink.c")
 """One file per hook; they become one object, so maps are shared by name."""
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
@@ -72,8 +72,8 @@ class Options:
     """time between two records of an active connection (ns)"""
     http_budget: int = 500
     """HTTP requests a second and CPU whose heads are copied; decoding is the agent's dearest work"""
-    payload_max: int = 1024
-    """bytes of a message's head that are copied, a power of two; holds most request lines and DNS messages"""
+    payload_max: int = 2048
+    """bytes of a message's head that are copied, a power of two; holds a TLS hello with post-quantum keys"""
 
     def defines(self) -> list[str]:
         """The options as compiler arguments."""

@@ -3,10 +3,7 @@
 #ifndef REMORA_COMMON_H
 #define REMORA_COMMON_H
 
-/* The kernel compares letter by letter, so no blanks round the stroke. */
-/* clang-format off */
-#define BPF_LICENSE Dual BSD/GPL
-/* clang-format on */
+#define BPF_LICENSE GPL /* of the two that may be chosen, the one that lets a program read kernel structs */
 
 #include <linux/types.h>
 #include <linux/bpf.h>

@@ -57,24 +57,41 @@ static inline bool sender_initiates(struct packet *p, u8 *marks)
 	return true;
 }
 
-/* Process and service behind the initiator, where socket.c saw it open the connection. */
-static inline void connection_owner(struct conn *c, struct packet *p, bool sender)
+/* The process that holds one end's socket, where the socket's hooks saw it; `sender`: the end that sent the packet. */
+static inline struct owner *connection_holder(struct packet *p, bool sender)
 {
 	struct owner_key key = {};
-	struct owner *owner;
 
 	copy_address(key.local, sender ? p->src : p->dst);
 	copy_address(key.remote, sender ? p->dst : p->src);
 	key.local_port = sender ? p->src_port : p->dst_port;
 	key.remote_port = sender ? p->dst_port : p->src_port;
 	key.proto = p->proto;
-	owner = owners.lookup(&key);
-	if (!owner)
-		return;
+	return owners.lookup(&key);
+}
+
+/* The process at the local end. */
+static inline void connection_process(struct conn *c, struct owner *owner)
+{
 	c->cgroup = owner->cgroup;
 	c->pid = owner->pid;
-	c->service = owner->service;
 	__builtin_memcpy(c->comm, owner->comm, COMM_LEN);
+}
+
+/*
+ * The service that the initiator asked for, and its process where it is the local
+ * end. What one of the node's own processes opens is told by its socket.
+ */
+static inline void connection_owner(struct conn *c, struct packet *p, bool sender)
+{
+	struct owner *owner = connection_holder(p, sender);
+
+	if (!owner)
+		return;
+	c->service = owner->service;
+	c->watched = owner->watched && c->direction == DIRECTION_INGRESS;
+	if (c->direction == DIRECTION_EGRESS)
+		connection_process(c, owner);
 }
 
 /* Numbers of both ends; a device copies payload heads unless the initiator's own device does. */
@@ -105,6 +122,8 @@ static inline struct conn *connection_new(struct conn_key *key, struct packet *p
 	c->direction = sender == out ? DIRECTION_EGRESS : DIRECTION_INGRESS;
 	connection_ends(c, key);
 	connection_owner(c, p, sender);
+	if (p->proto == IPPROTO_TCP_ && (p->tcp_flags & TCP_SYN) && sender)
+		c->isn = p->seq;
 	return c;
 }
 

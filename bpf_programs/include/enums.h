@@ -66,7 +66,9 @@ enum event_kind {
 /* Where a packet was seen, as Hubble's monitor sub-types number trace points. */
 enum point {
 	POINT_TO_ENDPOINT = 0,
+	POINT_TO_HOST = 2, /* by the socket of one of the node's own processes */
 	POINT_TO_STACK = 3,
+	POINT_FROM_HOST = 7, /* by the socket of one of the node's own processes */
 	POINT_FROM_NETWORK = 10,
 };
 
@@ -82,6 +84,7 @@ enum mark {
 	MARK_MIDSTREAM = 2, /* the connection was there before the agent: the initiator is a guess */
 	MARK_VLAN = 4,      /* the packet carries a VLAN tag */
 	MARK_NO_PORTS = 8,  /* ports are unknown: a later fragment whose first was not seen */
+	MARK_SOCKET = 16,   /* told by a socket: packets are segments, bytes are payload */
 };
 
 /* Application protocol that a payload record was taken for. */
@@ -89,6 +92,19 @@ enum payload_kind {
 	PAYLOAD_DNS = 1,
 	PAYLOAD_HTTP_REQUEST = 2,
 	PAYLOAD_HTTP_RESPONSE = 3,
+	PAYLOAD_CONTINUED = 4,  /* what follows an HTTP head or TLS hello that its packet did not hold whole */
+	PAYLOAD_TLS_CLIENT = 5, /* ClientHello */
+	PAYLOAD_TLS_SERVER = 6, /* ServerHello */
+};
+
+/* How far connect() of a TCP socket came, as the socket's state keeps it. */
+enum stage {
+	STAGE_NONE = 0,     /* it never connected, or how it ended was told */
+	STAGE_CALLED = 1,   /* connect() was called, no packet was sent */
+	STAGE_SENT = 2,     /* the SYN was sent */
+	STAGE_OPEN = 3,     /* connected */
+	STAGE_REFUSED = 4,  /* connect() was refused by a program of ours */
+	STAGE_ACCEPTED = 5, /* the other end connected */
 };
 
 /* Index into the per-CPU array `counters`. */

@@ -58,7 +58,8 @@ BPF_TABLE_PINNED("lpm_trie", struct range_key, u32, source_ranges, SOURCE_RANGES
 BPF_TABLE_PINNED("lru_hash", struct owner_key, struct owner, owners, OWNERS_MAX, PIN_DIR "/owners");
 
 /* Socket to its owner and translation; lives and dies with the socket; written and read by socket.c. */
-BPF_TABLE_PINNED("sk_storage", int, struct socket_state, sockets, 0, PIN_DIR "/sockets", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("sk_storage", int, struct socket_state, sockets, 0, PIN_DIR "/sockets",
+		 BPF_F_NO_PREALLOC | BPF_F_CLONE);
 
 /* UDP socket and backend to frontend; written by connect and sendmsg, read by recvmsg, and by the agent in udp.py. */
 BPF_TABLE_PINNED("lru_hash", struct reverse_key, struct reverse, reverses, REVERSES_MAX, PIN_DIR "/reverses");

@@ -52,6 +52,7 @@ struct packet {
 	u32 l3;       /* offset of the IP header */
 	u32 l4;       /* offset of the transport header */
 	u32 length;   /* bytes from the IP header on, by the IP header's own word */
+	u32 seq;      /* TCP sequence number */
 	u32 fragment; /* identification of the datagram a fragment belongs to */
 	u16 src_port; /* for ICMP echo: the identifier */
 	u16 dst_port;
@@ -244,6 +245,7 @@ static inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 	p->src_port = bpf_ntohs(tcp.src);
 	p->dst_port = bpf_ntohs(tcp.dst);
 	p->tcp_flags = tcp.flags;
+	p->seq = bpf_ntohl(tcp.seq);
 	p->at += (tcp.offset >> 4) * 4;
 	return PARSE_OK;
 }

@@ -13,7 +13,7 @@
 #ifndef REMORA_POLICY_H
 #define REMORA_POLICY_H
 
-#include "include/rewrite.h"
+#include "include/quoted.h"
 #include "include/service.h"
 
 #define CLASS_ANY 0
@@ -25,17 +25,9 @@
 #define OTHER_DIRECTION (DIRECTION_INGRESS ^ DIRECTION_EGRESS)
 
 #define IPPROTO_IGMP_ 2
-#define IPV6_NEXT 6
-#define ICMP_UNREACHABLE 3
-#define ICMP_SOURCE_QUENCH 4
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETER 12
-#define ICMPV6_UNREACHABLE 1
-#define ICMPV6_PARAMETER 4
 #define ICMPV6_MLD_QUERY 130 /* followed by report, done, router and neighbour discovery, … */
 #define ICMPV6_REDIRECT 137  /* … up to this one */
 #define ICMPV6_MLD2_REPORT 143
-#define ICMP_HEADER 8
 #define DHCP_SERVER 67
 #define DHCP_CLIENT 68
 #define DHCPV6_CLIENT 546
@@ -160,58 +152,13 @@ static inline bool policy_stateless(struct packet *p)
 	return p->icmp_type != ICMPV6_ECHO_REQUEST && p->icmp_type != ICMPV6_ECHO_REPLY;
 }
 
-static inline bool is_icmp_error(struct packet *p)
+/* Is an ICMP error about a connection that passed? It comes back along the connection, so it quotes the other way. */
+static inline bool policy_related(struct packet *q, u32 ifindex, bool out)
 {
-	u8 type = p->icmp_type;
-
-	if (!is_icmp(p) || p->later_fragment)
-		return false;
-	if (p->proto == IPPROTO_ICMP_)
-		return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED ||
-		       type == ICMP_PARAMETER;
-	return type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER;
-}
-
-/* Addresses of the packet that an ICMP error is about; where its transport header begins, 0: it cannot be read. */
-static inline u32 policy_embedded(struct __sk_buff *skb, struct packet *p, u32 *src, u32 *dst, u8 *proto)
-{
-	u32 at = p->l4 + ICMP_HEADER;
-
-	if (p->family == 4) {
-		struct ipv4_head ip;
-
-		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.version_ihl >> 4 != 4)
-			return 0;
-		map_ipv4(src, ip.src);
-		map_ipv4(dst, ip.dst);
-		*proto = ip.proto;
-		return at + (ip.version_ihl & 15) * 4;
-	}
-	if (bpf_skb_load_bytes(skb, at + IPV6_NEXT, proto, 1) < 0 ||
-	    bpf_skb_load_bytes(skb, at + IPV6_SRC, src, 16) < 0 || bpf_skb_load_bytes(skb, at + IPV6_DST, dst, 16) < 0)
-		return 0;
-	return at + sizeof(struct ipv6_head);
-}
-
-/* Is an ICMP error about a connection that passed? It comes back along the connection, so it embeds the other way. */
-static inline bool policy_related(struct __sk_buff *skb, struct packet *p, bool out)
-{
-	struct conn_key key = {.ifindex = skb->ifindex};
+	struct conn_key key = {};
 	struct conn *about;
-	u16 ports[2];
-	u32 at = policy_embedded(skb, p, out ? key.remote : key.local, out ? key.local : key.remote, &key.proto);
 
-	if (!at)
-		return false;
-	if (key.proto == IPPROTO_ICMP_ || key.proto == IPPROTO_ICMPV6_) {
-		if (bpf_skb_load_bytes(skb, at + 4, ports, 2) < 0)
-			return false;
-		ports[1] = ports[0]; /* the identifier of an echo */
-	} else if (bpf_skb_load_bytes(skb, at, ports, 4) < 0) {
-		return false;
-	}
-	key.local_port = bpf_ntohs(ports[out ? 1 : 0]);
-	key.remote_port = bpf_ntohs(ports[out ? 0 : 1]);
+	connection_key(&key, q, ifindex, !out);
 	about = connections.lookup(&key);
 	return about && !about->denied;
 }
@@ -328,8 +275,8 @@ static inline void policy_hit(u32 rule)
 }
 
 /* Judge a packet of a workload that has a verdict, `own`, or that must not pass without one. */
-static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct conn *c, bool out,
-				struct isolation *own, u32 side, struct ruling *r)
+static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct packet *q, struct conn_key *key,
+				struct conn *c, bool out, struct isolation *own, u32 side, struct ruling *r)
 {
 	bool unsure = false;
 
@@ -345,15 +292,18 @@ static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct 
 		r->reason = DROP_POLICY_DENIED;
 	} else if (p->marks & MARK_NO_PORTS) {
 		r->reason = (out ? own->egress : own->ingress) ? DROP_IP_FRAGMENTATION_NOT_SUPPORTED : DROP_NONE;
-	} else if (!is_icmp_error(p) || !policy_related(skb, p, out)) {
+	} else if (!q || !policy_related(q, skb->ifindex, out)) {
 		r->direction = policy_direction(p, c, out, &unsure);
 		policy_judge(key, own, side, unsure, r);
 	}
 }
 
-/* What policy says of a packet; `c` is the connection that it belongs to, 0: it opens one. */
-static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct conn *c, bool out,
-				struct ruling *r)
+/*
+ * What policy says of a packet; `q` is what it quotes, being an ICMP error, and
+ * `c` the connection that it belongs to; 0: it opens one.
+ */
+static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct packet *q, struct conn_key *key,
+				struct conn *c, bool out, struct ruling *r)
 {
 	u32 zero = 0;
 	struct policy_state *state = policy_state.lookup(&zero);
@@ -369,7 +319,7 @@ static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct 
 	if (!c || !policy_remembered(state, p, c, r)) {
 		r->judged = 1;
 		if (r->generation)
-			policy_first(skb, p, key, c, out, own, state->epoch, r);
+			policy_first(skb, p, q, key, c, out, own, state->epoch, r);
 	}
 	if (r->rule)
 		policy_hit(r->rule);

@@ -14,6 +14,9 @@
 
 #include "include/reject.h"
 
+#define ICMP_IDENTIFIER 4
+
+/* It holds type and code of the error. */
 BPF_PERCPU_ARRAY(quoted_scratch, struct packet, 1);
 
 /* Does an ICMP packet report about another packet? */
@@ -41,6 +44,7 @@ static inline int quoted_network(struct __sk_buff *skb, struct packet *p, struct
 		map_ipv4(q->src, ip.src);
 		map_ipv4(q->dst, ip.dst);
 		q->proto = ip.proto;
+		q->length = bpf_ntohs(ip.length);
 		q->l4 = q->l3 + (ip.version_ihl & 15) * 4;
 		return 0;
 	}
@@ -49,27 +53,34 @@ static inline int quoted_network(struct __sk_buff *skb, struct packet *p, struct
 	__builtin_memcpy(q->src, ip6.src, sizeof(q->src));
 	__builtin_memcpy(q->dst, ip6.dst, sizeof(q->dst));
 	q->proto = ip6.next;
+	q->length = sizeof(ip6) + bpf_ntohs(ip6.length);
 	q->l4 = q->l3 + sizeof(ip6);
 	return 0;
 }
 
-/* What an ICMP error speaks of; 0: it is none, or of nothing that is translated. */
+/* What an ICMP error speaks of; 0: it is none, or of nothing that has ports or the identifier of an echo. */
 static inline struct packet *quoted_packet(struct __sk_buff *skb, struct packet *p)
 {
 	u32 zero = 0;
 	u16 ports[2];
 	struct packet *q;
+	bool icmp;
 
 	if (!icmp_is_error(p))
 		return 0;
 	q = quoted_scratch.lookup(&zero);
-	if (!q || quoted_network(skb, p, q) < 0)
+	if (!q)
 		return 0;
-	if ((q->proto != IPPROTO_TCP_ && q->proto != IPPROTO_UDP_) ||
-	    bpf_skb_load_bytes(skb, q->l4, ports, sizeof(ports)) < 0)
+	__builtin_memset(q, 0, sizeof(*q));
+	if (quoted_network(skb, p, q) < 0)
+		return 0;
+	icmp = q->proto == IPPROTO_ICMP_ || q->proto == IPPROTO_ICMPV6_;
+	if (bpf_skb_load_bytes(skb, q->l4 + (icmp ? ICMP_IDENTIFIER : 0), ports, sizeof(ports)) < 0)
 		return 0;
 	q->src_port = bpf_ntohs(ports[0]);
-	q->dst_port = bpf_ntohs(ports[1]);
+	q->dst_port = bpf_ntohs(ports[icmp ? 0 : 1]);
+	q->icmp_type = p->icmp_type;
+	q->icmp_code = p->icmp_code;
 	return q;
 }
 

@@ -69,15 +69,24 @@ struct news {
 	u8 reason;  /* enum drop_reason */
 	u8 payload; /* enum payload_kind of the head to copy, 0: none */
 	u8 alone;   /* an HTTP request that came while none was open */
+	u8 failure; /* enum failure, FAILURE_NONE: nothing failed */
+	u8 way;     /* enum detour_result */
 	u32 length; /* bytes of payload */
 	u8 audit;   /* a policy in audit mode would deny it */
+	u8 pad[3];
+	u32 detail; /* of the failure */
 };
+
+/* The news of the packet at hand; in a map for the verifier's sake, as the packet is. */
+BPF_PERCPU_ARRAY(news_scratch, struct news, 1);
 
 static inline void record_write(struct flow_event *e, struct news *news)
 {
 	e->kind = news->kind;
 	if (news->audit)
 		e->verdict = VERDICT_AUDIT;
+	e->failure = news->failure;
+	e->detail = news->detail;
 	if (news->reason != DROP_NONE) {
 		e->verdict = VERDICT_DROPPED;
 		e->reason = news->reason;

@@ -16,56 +16,7 @@
 
 /* bytes of a message's head that are copied to user space */
 #ifndef PAYLOAD_MAX
-#define PAYLOAD_MAX 1024
-/*
- * What policy decides by has two sides. One is in force; the agent writes the
- * other and then changes `epoch`, so that all that belongs together comes into
- * force in the same instant.
- */
-struct policy_state {
-	u32 epoch; /* the side in force: 0 or 1 */
-	u32 flags; /* enum policy_flag */
-};
-
-/* What restricts a workload. */
-struct isolation {
-	u32 ingress;    /* ruleset for what comes to it, 0: everything passes */
-	u32 egress;     /* ruleset for what it sends, 0: everything passes */
-	u32 generation; /* changes with every change of its verdicts; never 0, 0: this side has no entry */
-	u32 flags;      /* enum guard_flag */
-};
-
-struct guard {
-	struct isolation side[2];
-};
-
-/* The class of an address or a network on either side, 0: none of its own. */
-struct class_of {
-	u32 side[2];
-};
-
-struct network_key {
-	u32 prefixlen; /* bits of addr; IPv4 networks have 96 more */
-	u32 addr[4];
-};
-
-/* A class, protocol and port of a ruleset; the prefix ends behind the class, the protocol or any bit of the port. */
-struct policy_key {
-	u32 prefixlen;
-	u32 ruleset;
-	u32 class; /* 0: any that has no entry of its own that matches */
-	u8 proto;
-	u8 port[2]; /* network order */
-	u8 pad;
-};
-
-struct policy_rule {
-	u32 rule;  /* the agent's number for it, never 0 */
-	u8 action; /* enum policy_action */
-	u8 audit;  /* a denial that is only told and counted */
-	u8 pad[2];
-};
-
+#define PAYLOAD_MAX 2048
 #endif
 
 /* A connection, from the viewpoint of the workload behind one device: one key for both directions. */
@@ -117,8 +68,14 @@ struct conn {
 	u8 since;          /* window of time in which that was decided, low bits */
 	u8 failure;        /* enum failure, once it was told */
 	u8 used;           /* the responder has sent more than SYN-ACKs */
+	u8 asked;          /* the last bytes of payload came from the initiator */
+	u8 watched;        /* the initiator's socket tells how it ends; it must not be told here */
+	u8 more_out;       /* packets from the workload that may still continue a head */
+	u8 more_in;        /* packets to the workload that may */
 	u8 denied;         /* established before policy denied it: nothing passes any more */
-	u8 pad[7];
+	u8 pad[3];
+	u32 tail_out; /* last bytes of the unfinished head, to find its end */
+	u32 tail_in;
 	u32 rule;            /* the rule that admitted or denied it, 0: none */
 	u32 generation;      /* of the guard that it was judged under, 0: none */
 	u32 srtt_us;         /* us, of the local end's socket; 0: not known */
@@ -177,13 +134,15 @@ struct budget {
 	u64 used;
 };
 
-/* The head of a DNS or HTTP message, with the flow that carried it. */
+/* The head of a DNS, HTTP or TLS message, with the flow that carried it. */
 struct payload_event {
 	struct flow_event flow;
 	u32 length;   /* bytes of payload in the packet */
 	u16 captured; /* bytes of `data` that are filled */
 	u8 kind;      /* enum payload_kind */
 	u8 alone;     /* 1: an HTTP request that came while none was open */
+	u32 sequence; /* TCP: of the first byte */
+	u32 pad;
 	u8 data[PAYLOAD_MAX];
 };
 
@@ -211,6 +170,7 @@ struct address {
 	u32 identity; /* security identity */
 	u32 ifindex;  /* device of a workload of this node, 0: elsewhere */
 	u32 flags;    /* enum address_flag */
+	u32 netns;    /* the node's number (nsid) for that workload's network namespace, plus 1; 0: unknown */
 };
 
 /*
@@ -329,8 +289,13 @@ struct socket_state {
 	u16 frontend_port;   /* network order */
 	u16 backend_port;    /* network order */
 	u16 noted_port;
-	u16 connected; /* frontend and backend are valid */
+	u8 connected; /* frontend and backend are valid */
+	u8 stage;     /* enum stage: how far connect() of a TCP socket came */
 	u8 comm[COMM_LEN];
+	u64 since;     /* ns, when connect() was called or the connection came */
+	u64 reported;  /* ns, when a record was last written for this socket */
+	u32 handshake; /* us */
+	u32 inherited; /* the process is that of the listening socket: who accepted is not known */
 };
 
 /* Reverse translation of unconnected UDP: which frontend this socket meant by that backend. */
@@ -349,7 +314,7 @@ struct reverse {
 	u32 service;
 };
 
-/* A connection as its initiator sends it. */
+/* A connection as one of its ends sends it. */
 struct owner_key {
 	u32 local[4];
 	u32 remote[4];
@@ -359,12 +324,14 @@ struct owner_key {
 	u8 pad[3];
 };
 
-/* Who initiated it, and through which service port. */
+/* Who holds the socket at that end, and for the initiator through which service port. */
 struct owner {
 	u64 cgroup;
 	u32 pid;
 	u32 service;
 	u8 comm[COMM_LEN];
+	u32 watched; /* the socket's own hooks tell how the connection ends */
+	u32 dropped; /* kernel drop reason of a packet of the handshake; 0: none was dropped */
 };
 
 /*

@@ -118,19 +118,18 @@ static inline int translation_take(struct __sk_buff *skb, struct packet *p, stru
 	return routed ? route_send(skb, p, &way) : TC_ACT_UNSPEC;
 }
 
-/* The entry for a packet, or for what an ICMP error speaks of: then `*q` is that. */
-static inline struct translation *translation_find(struct __sk_buff *skb, struct packet *p, struct packet **q)
+/* The entry for a packet or, where that is an ICMP error, for the packet `q` that it speaks of. */
+static inline struct translation *translation_find(struct packet *p, struct packet *q)
 {
 	struct translation_key key = {};
 
-	*q = quoted_packet(skb, p);
-	if (!*q)
+	if (!q)
 		return translation_of(p);
-	copy_address(key.src, (*q)->dst);
-	copy_address(key.dst, (*q)->src);
-	key.src_port = (*q)->dst_port;
-	key.dst_port = (*q)->src_port;
-	key.proto = (*q)->proto;
+	copy_address(key.src, q->dst);
+	copy_address(key.dst, q->src);
+	key.src_port = q->dst_port;
+	key.dst_port = q->src_port;
+	key.proto = q->proto;
 	return translations.lookup(&key);
 }
 

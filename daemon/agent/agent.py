@@ -26,6 +26,7 @@ from daemon.agent.view import View, agent_version
 from daemon.api import ApiServer, EventLog
 from daemon.endpoints import Devices, Discovery
 from daemon.flows.builder import FlowBuilder
+from daemon.flows.cgroups import Cgroups
 from daemon.flows.clock import Clock
 from daemon.flows.metrics import FlowMetrics, parse
 from daemon.flows.names import DnsNames
@@ -134,10 +135,10 @@ class Agent:
         names = DnsNames()
         self.flow_metrics = FlowMetrics(self.directory, self._metrics, self.settings.metric_series, names)
         pipeline = FlowPipeline(store, self.flow_metrics, names)
-        reader = Reader(datapath, pipeline, self.flow_metrics)
-        self._reader = reader
-        reader.start()
-        stack.callback(reader.stop)
+        cgroups = Cgroups(datapath.features.cgroup)
+        self._reader = Reader(datapath, pipeline, self.flow_metrics, cgroups)
+        self._reader.start()
+        stack.callback(self._reader.stop)
         builder = FlowBuilder(
             self.directory,
             self.settings.qualified_node,
@@ -146,8 +147,9 @@ class Agent:
             version=agent_version(),
             cluster=self.settings.cluster_name or "default",
             node_labels=self.settings.labels,
+            cgroups=cgroups,
         )
-        return View(self, store, builder, pipeline, reader)
+        return View(self, store, builder, pipeline, self._reader)
 
     def _spawn(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._guard(name, work), name=name)

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from daemon.agent.sweep import Census, Sweeper
+from daemon.flows.cgroups import Cgroups
+from daemon.flows.l7 import PayloadRecord
 from daemon.flows.metrics import FlowMetrics, LostSource
-from daemon.flows.pipeline import FlowPipeline, PayloadRecord
+from daemon.flows.pipeline import FlowPipeline
 from ebpf.constants import Counter
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
@@ -31,14 +33,16 @@ GATHER = 0.02  # s that a burst gets to gather; a wake-up costs as much as some 
 BATCH = 16_384  # records taken at once; 2.8 MB
 PAYLOAD_BATCH = 1_024  # payload records decoded at once, so that plain records never wait long
 SWEEP_INTERVAL = 5.0  # s between two walks over the connection table
+TICK = 1.0  # s after which what did not come is looked for, also when nothing comes at all
 
 
 class Reader(Thread):
     """Start with start(), end with stop()."""
 
-    def __init__(self, datapath: Datapath, pipeline: FlowPipeline, metrics: FlowMetrics) -> None:
+    def __init__(self, datapath: Datapath, pipeline: FlowPipeline, metrics: FlowMetrics, cgroups: Cgroups) -> None:
         super().__init__(name="remora-reader", daemon=True)
         self._pipeline = pipeline
+        self._cgroups = cgroups
         self._metrics = metrics
         self._counters = datapath.counters
         self._lost = self._kernel_lost()
@@ -46,7 +50,12 @@ class Reader(Thread):
         self._payload = datapath.payload_dtype
         self._flows = datapath.ring("flows")
         self._payloads = datapath.ring("payloads")
-        self._sweeper = Sweeper(datapath.maps["connections"], datapath.maps["translations"], datapath.flow_dtype)
+        self._sweeper = Sweeper(
+            datapath.maps["connections"],
+            datapath.maps["translations"],
+            datapath.flow_dtype,
+            datapath.features.listen_overflow,
+        )
         self._census = Census(
             table
             for name, table in datapath.maps.items()
@@ -78,10 +87,11 @@ class Reader(Thread):
             poll.register(fd, select.EPOLLIN)
         swept = time.monotonic()
         while not self._stopping:
-            if poll.poll(SWEEP_INTERVAL):
+            if poll.poll(TICK):
                 time.sleep(GATHER)
             while self._guarded(self.take) and not self._stopping:
                 pass
+            self._guarded(self._pipeline.tick)
             if time.monotonic() - swept >= SWEEP_INTERVAL:
                 swept = time.monotonic()
                 self._guarded(self._sweep)
@@ -103,6 +113,7 @@ class Reader(Thread):
         rows = self._flows.rows(self._flow, BATCH)
         if not len(rows) and not payloads:
             return False
+        self._cgroups.learn(np.unique(rows["cgroup"]).tolist())
         self._pipeline.ingest(rows, payloads)
         return len(rows) == BATCH or len(payloads) == PAYLOAD_BATCH
 
@@ -125,5 +136,8 @@ class Reader(Thread):
         whole = np.zeros(1, self._payload)
         whole.view(np.uint8)[: len(record)] = np.frombuffer(record, np.uint8)
         start = self._payload.fields["data"][1] if self._payload.fields else 0
-        data = record[start : start + int(whole["captured"][0])]
-        return PayloadRecord(whole["flow"][0], int(whole["kind"][0]), data, bool(whole["alone"][0]))
+        one = whole[0]
+        data = record[start : start + int(one["captured"])]
+        return PayloadRecord(
+            one["flow"], int(one["kind"]), data, bool(one["alone"]), int(one["length"]), int(one["sequence"])
+        )

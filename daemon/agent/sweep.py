@@ -17,13 +17,15 @@ import numpy.typing as npt
 
 from daemon.services import translations
 from ebpf.addresses import MAPPED
-from ebpf.constants import Direction, EventKind, Point, Verdict
+from ebpf.constants import Direction, EventKind, Failure, Point, Verdict
 from ebpf.maps import HashMap
 
 SECOND = 1_000_000_000
 TCP = 6
+SYN = 2
 CLOSED_TIMEOUT = 10 * SECOND  # after FIN or reset: late packets still find their connection
 OPENING_TIMEOUT = 60 * SECOND  # TCP without a finished handshake
+UNANSWERED_GRACE = 4 * SECOND  # beyond the time in which a SYN would be sent again; the slowest stacks begin at 3 s
 ESTABLISHED_TIMEOUT = 8000 * SECOND  # TCP; above the two hours of Linux' keep-alive
 OTHER_TIMEOUT = 60 * SECOND  # UDP, ICMP and the rest
 
@@ -46,20 +48,25 @@ class Census:
 class Sweeper:
     """Walks the map of connections; for one thread."""
 
-    def __init__(self, connections: HashMap, outside: HashMap, flow_dtype: np.dtype[Any]) -> None:
+    def __init__(self, connections: HashMap, outside: HashMap, flow_dtype: np.dtype[Any], overflow: int = 0) -> None:
+        """`overflow`: the kernel's drop reason for a full accept queue, 0 where it has none."""
         self._connections = connections
         self._outside = outside
         self._flow = flow_dtype
+        self._overflow = overflow
 
     def sweep(self, now: int) -> Columns:
         """Remove what is over at `now` (ns, CLOCK_MONOTONIC); final records, shape (n,)."""
         rows = []
         for keys, values in self._connections.chunks():
-            over = idle(keys, values, now)
+            silent = unanswered(keys, values, now)
+            over = idle(keys, values, now) | silent
             if over.any():
                 self._connections.delete(keys[over])
-                untold = over & unreported(values)
-                rows.append(final_records(keys[untold], values[untold], self._flow, now))
+                told = over & (unreported(values) | (silent & tells(values)))
+                ended = final_records(keys[told], values[told], self._flow, now)
+                blame(ended, values[told], (silent & tells(values))[told], self._overflow)
+                rows.append(ended)
         for keys, values, answers in translations.ended(self._outside, now):
             rows.append(outside_records(keys, values, answers, self._flow, now))
         return np.concatenate(rows) if rows else np.empty(0, self._flow)
@@ -74,6 +81,36 @@ def idle(keys: Columns, values: Columns, now: int) -> npt.NDArray[np.bool_]:
     limit[values["ended"] != 0] = CLOSED_TIMEOUT
     result: npt.NDArray[np.bool_] = now - last.astype(np.int64) > limit
     return result
+
+
+def unanswered(keys: Columns, values: Columns, now: int) -> npt.NDArray[np.bool_]:
+    """Which TCP connections nobody answered, and whose initiator has stopped asking.
+
+    SYNs are sent again in intervals that double, so the next is due when as much time has passed as since the first.
+    """
+    egress = values["direction"] == Direction.EGRESS
+    asked = np.where(egress, values["out"]["packets"], values["in"]["packets"])
+    answers = np.where(egress, values["in"]["packets"], values["out"]["packets"])
+    first = np.where(egress, values["out"]["first"], values["in"]["first"]).astype(np.int64)
+    last = np.where(egress, values["out"]["last"], values["in"]["last"]).astype(np.int64)
+    opening = (keys["proto"] == TCP) & (values["syn"] != 0) & (asked > 0) & (answers == 0) & (values["ended"] == 0)
+    result: npt.NDArray[np.bool_] = opening & (now - last > last - first + UNANSWERED_GRACE)
+    return result
+
+
+def tells(values: Columns) -> npt.NDArray[np.bool_]:
+    """Which connections' failures are told by their device, and were not yet: see failure.h."""
+    result: npt.NDArray[np.bool_] = (values["probe"] != 0) & (values["watched"] == 0) & (values["failure"] == 0)
+    return result
+
+
+def blame(rows: Columns, values: Columns, silent: npt.NDArray[np.bool_], overflow: int) -> None:
+    """Say of the unanswered ones why: what the kernel is known to have done to their packets, or nothing."""
+    dropped = values["dropped"]
+    known = np.where((dropped == overflow) & (overflow != 0), Failure.ACCEPT_QUEUE, Failure.KERNEL_DROP)
+    rows["failure"] = np.where(silent, np.where(dropped != 0, known, Failure.TIMED_OUT), Failure.NONE)
+    rows["detail"] = np.where(silent, dropped, 0)
+    rows["tcp_flags"] = np.where(silent, SYN, 0)
 
 
 def unreported(values: Columns) -> npt.NDArray[np.bool_]:
@@ -97,7 +134,8 @@ def final_records(keys: Columns, values: Columns, dtype: np.dtype[Any], now: int
         rows[ours] = np.where(egress[:, None], keys[out], keys[back])
         rows[f"{ours}_port"] = np.where(egress, keys[f"{out}_port"], keys[f"{back}_port"])
         rows[f"{ours}_workload"] = np.where(egress, values[f"{out}_workload"], values[f"{back}_workload"])
-    for name in ("cgroup", "service", "pid", "handshake", "direction", "marks", "comm", "rule"):
+    told = ("cgroup", "service", "pid", "handshake", "direction", "marks", "comm", "rule", "srtt_us", "retransmits")
+    for name in told:
         rows[name] = values[name]
     rows["ifindex"], rows["proto"] = keys["ifindex"], keys["proto"]
     rows["family"] = np.where(_mapped(keys["local"]), 4, 6)

@@ -33,7 +33,7 @@ def record(view: AgentView, row: Row, sequence: int) -> remora_pb2.Record:
         service=one.service,
         marks=[mark.name or str(int(mark)) for mark in Mark if one.marks & mark],
         reason=one.reason,
-        extra=view.builder.extra(row),
+        extra=view.builder.extra(row, view.store.message(one.l7)),
     )
     _set_ends(answer, one)
     answer.time.FromNanoseconds(view.clock.wall_ns(one.time))

@@ -217,7 +217,10 @@ class FlowStream:
         return self._view.builder.build(row, rows.start + index, self._store.message(int(row["l7"])))
 
     def _extra(self, rows: Rows, index: int) -> remora_pb2.FlowExtra | None:
-        return self._view.builder.extra(rows.rows[index]) if self._query.selection.needs_extra else None
+        if not self._query.selection.needs_extra:
+            return None
+        row = rows.rows[index]
+        return self._view.builder.extra(row, self._view.store.message(int(row["l7"])))
 
     # ---- what was lost ----
 

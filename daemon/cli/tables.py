@@ -8,6 +8,7 @@ from daemon.proto import remora_pb2
 
 _PADDING = 3
 _WIDTH = 100
+_SHORT_ID = 12  # characters of a container's id
 
 
 def columns(rows: Sequence[Sequence[str]], padding: int = _PADDING) -> str:
@@ -49,9 +50,21 @@ def extra_text(extra: remora_pb2.FlowExtra) -> str:
     ]
     if extra.handshake_ns:
         parts.append(f"handshake {extra.handshake_ns / 1e6:.2f}ms")
+    if extra.srtt_ns:
+        parts.append(f"rtt {extra.srtt_ns / 1e6:.2f}ms")
+    if extra.retransmits:
+        parts.append(f"retransmits {extra.retransmits}")
     if extra.pid:
-        parts.append(f"{_printable(extra.comm) or 'pid'}({extra.pid})")
+        parts.append(f"{_printable(extra.comm) or 'pid'}({extra.pid}{_place(extra)})")
+    if extra.failure:
+        parts.append(f"failed: {extra.failure}{f' {extra.failure_detail}' if extra.failure_detail else ''}")
     return f"[{', '.join(parts)}]"
+
+
+def _place(extra: remora_pb2.FlowExtra) -> str:
+    """Container or unit, as `docker ps` and `systemctl` show them."""
+    where = extra.container[:_SHORT_ID] or extra.unit
+    return f" in {_printable(where)}" if where else ""
 
 
 def _printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daemon.model.workload import IPAddress
 
@@ -13,7 +13,8 @@ class Device:
 
     `ifindex` and `name` are the node's; `addresses` (without loopback, link-local and multicast ones) and `mac`
     ("02:…", "" if it has none) are those of the other end. `netns_name` is the name under which the namespace is
-    mounted, "" when it has none; `netns_inode` is 0 when the namespace could not be found.
+    mounted, "" when it has none; `netns_inode` is 0 when the namespace could not be found;
+    `nsid` is the node's number for it, -1 when it has none.
     """
 
     ifindex: int
@@ -22,6 +23,7 @@ class Device:
     netns_inode: int
     addresses: tuple[IPAddress, ...]
     mac: str
+    nsid: int = field(default=-1, compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)

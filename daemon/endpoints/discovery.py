@@ -77,7 +77,7 @@ def _device(netlink: Netlink, link: Link, space: NetworkNamespace) -> Device | N
             return None
         raise
     tellable = tuple(address for address in addresses if _tellable(address))
-    return Device(link.index, link.name, space.name, space.inode, tellable, peer.mac)
+    return Device(link.index, link.name, space.name, space.inode, tellable, peer.mac, link.peer_nsid)
 
 
 def _tellable(address: IPAddress) -> bool:

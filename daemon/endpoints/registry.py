@@ -36,6 +36,7 @@ class Entry(NamedTuple):
     identity: int
     ifindex: int
     flags: int = 0
+    netns: int = 0
 
 
 class Held(NamedTuple):
@@ -185,10 +186,10 @@ class WorkloadRegistry:
 
 
 def _entries(party: Party, workload: Workload) -> dict[bytes, Entry]:
-    devices: dict[IPAddress, int] = {
-        address: device.ifindex for device in party.devices for address in device.addresses
-    }
-    return {
-        packed(address): Entry(workload.id, workload.identity, devices.get(address, workload.ifindex))
-        for address in workload.addresses
-    }
+    devices = {address: device for device in party.devices for address in device.addresses}
+    nsids = {device.ifindex: device.nsid + 1 for device in party.devices}
+    entries = {}
+    for address in workload.addresses:
+        ifindex = devices[address].ifindex if address in devices else workload.ifindex
+        entries[packed(address)] = Entry(workload.id, workload.identity, ifindex, netns=nsids.get(ifindex, 0))
+    return entries

@@ -15,8 +15,9 @@ from functools import lru_cache
 from typing import cast
 
 from daemon.flows import texts
+from daemon.flows.cgroups import Cgroups
 from daemon.flows.clock import Clock
-from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
+from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.names import DnsNames
 from daemon.flows.record import FlowRecord, Row, read_record
 from daemon.model import WORLD, Directory, ServiceName, Workload
@@ -54,12 +55,14 @@ class FlowBuilder:
         version: str = "",
         cluster: str = "",
         node_labels: Sequence[str] = (),
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.node_name = node_name
         self._node_labels = node_labels
         self._directory = directory
         self._clock = clock
         self._names = names if names is not None else DnsNames()
+        self._cgroups = cgroups if cgroups is not None else Cgroups(None)
         self._cluster = cluster
         self._emitter = flow_pb2.Emitter(name=EMITTER, version=version.removeprefix("v"))
         self._epoch = secrets.randbits(64)
@@ -90,9 +93,10 @@ class FlowBuilder:
             _set_packet(flow, record)
         return flow
 
-    def extra(self, row: Row) -> remora_pb2.FlowExtra:
-        """What a record knows beyond `flow.Flow`."""
+    def extra(self, row: Row, message: L7Message | None = None) -> remora_pb2.FlowExtra:
+        """What a record, and the message that it refers to, know beyond `flow.Flow`."""
         record = read_record(row)
+        where = self._cgroups.place(record.cgroup)
         return remora_pb2.FlowExtra(
             forward_packets=record.forward_packets,
             forward_bytes=record.forward_bytes,
@@ -103,6 +107,14 @@ class FlowBuilder:
             pid=record.pid,
             comm=record.comm.partition(b"\0")[0].decode("utf-8", "replace"),
             cgroup=record.cgroup,
+            container=where.container,
+            unit=where.unit,
+            cgroup_path=where.path,
+            srtt_ns=record.srtt_us * 1_000,
+            retransmits=record.retransmits,
+            failure=texts.failure_text(record.failure),
+            failure_detail=texts.failure_detail(record),
+            tls=_tls(message) if isinstance(message, TlsMessage) else None,
         )
 
     def _uuid(self, seq: int) -> str:
@@ -118,8 +130,13 @@ class FlowBuilder:
         )
         flow.source.CopyFrom(self._endpoint(source))
         flow.destination.CopyFrom(self._endpoint(destination))
-        flow.source_names.extend(self._names.names(record.dst, record.src))
-        flow.destination_names.extend(self._names.names(record.src, record.dst))
+        flow.source_names.extend(self._names_of(record.src, source, asker=record.dst))
+        flow.destination_names.extend(self._names_of(record.dst, destination, asker=record.src))
+
+    def _names_of(self, address: bytes, workload: Workload, asker: bytes) -> tuple[str, ...]:
+        """The names that the other end looked up; of an address outside also those that anybody did."""
+        asked = self._names.names(asker, address)
+        return asked or (self._names.lookup(address) if workload is WORLD else ())
 
     def _owner(self, record: FlowRecord, address: bytes, *, own: bool) -> Workload | None:
         """A link-local address says nothing by itself; on the workload's own side of a device it is the workload's."""
@@ -241,6 +258,10 @@ def _dns(message: DnsMessage) -> flow_pb2.DNS:
         qtypes=message.qtypes,
         rrtypes=message.rrtypes,
     )
+
+
+def _tls(message: TlsMessage) -> remora_pb2.TlsHello:
+    return remora_pb2.TlsHello(server_name=message.server_name, protocols=message.protocols, version=message.version)
 
 
 def _http(message: HttpMessage) -> flow_pb2.HTTP:

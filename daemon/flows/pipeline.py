@@ -10,42 +10,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from daemon.flows.l7 import (
+    Assembler,
     DnsMessage,
     HttpMessage,
     L7Message,
     Pairing,
     PairingStats,
+    PayloadRecord,
+    TlsMessage,
     Unanswered,
     decode_dns,
     decode_http,
+    decode_tls,
 )
 from daemon.flows.metrics import FlowMetrics
 from daemon.flows.names import DnsNames
 from daemon.flows.record import FlowRecord, Row, RowArray, read_record
 from daemon.flows.store import FlowStore
 from ebpf import addresses
-from ebpf.constants import EventKind, PayloadKind
+from ebpf.constants import EventKind, Failure, PayloadKind
 
 _TCP = 6
 _SWEEP_NS = 1_000_000_000
-
-
-class PayloadRecord(NamedTuple):
-    """The head of a message: the flow record that carried it, a `PayloadKind`, and the captured bytes.
-
-    `alone`: an HTTP request that came while its connection had none open.
-    """
-
-    row: Row
-    kind: int
-    data: bytes
-    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +63,7 @@ class FlowPipeline:
         self._metrics = metrics
         self._now = now
         self._pairing = Pairing()
+        self._assembler = Assembler()
         self._swept = now()
         self._messages = 0
         self._undecoded = 0
@@ -82,9 +74,29 @@ class FlowPipeline:
         if payloads:
             rows = self._merge(rows, self._decode(payloads))
         self._store.append(rows)
-        if self._now() - self._swept > _SWEEP_NS:
-            self._swept = self._now()
-            self._pairing.expire(self._swept)
+        self.tick()
+
+    def tick(self) -> None:
+        """Tell what did not come in time: rests of messages, answers to queries. Call it once a second or more."""
+        now = self._now()
+        if now - self._swept <= _SWEEP_NS:
+            return
+        self._swept = now
+        found: list[tuple[Row, L7Message]] = []
+        for payload in self._assembler.expire(now):
+            found.extend(self._messages_of(payload))
+        rows = self._rows(found)
+        late = self._rows(
+            [
+                (query.row, replace(query.message, unanswered=True))
+                for query in self._pairing.expire(now)
+                if query.row is not None
+            ]
+        )
+        late["failure"] = Failure.NO_ANSWER
+        late["time"] = now
+        for told in (rows, late):
+            self._store.append(told)
 
     def unanswered(self) -> tuple[Unanswered, ...]:
         """The last DNS queries that got no answer, oldest first."""
@@ -103,11 +115,23 @@ class FlowPipeline:
         """One record for every message in the payloads."""
         found: list[tuple[Row, L7Message]] = []
         for payload in sorted(payloads, key=lambda payload: int(payload.row["time"])):
-            messages = self._read(payload)
-            if not messages:
-                self._undecoded += 1
-                self._metrics.count_undecoded()
-            found.extend((payload.row, message) for message in messages)
+            record = read_record(payload.row)
+            if record.proto != _TCP:
+                found.extend(self._messages_of(payload))
+                continue
+            for whole in self._assembler.add(_way(record), record.time, payload):
+                found.extend(self._messages_of(whole))
+        return self._rows(found)
+
+    def _messages_of(self, payload: PayloadRecord) -> list[tuple[Row, L7Message]]:
+        messages = self._read(payload)
+        if not messages:
+            self._undecoded += 1
+            self._metrics.count_undecoded()
+        return [(payload.row, message) for message in messages]
+
+    def _rows(self, found: Sequence[tuple[Row, L7Message]]) -> RowArray:
+        """Records that refer to messages."""
         rows = np.empty(len(found), self._store.dtype)
         for index, (row, message) in enumerate(found):
             rows[index] = row
@@ -119,22 +143,31 @@ class FlowPipeline:
 
     def _read(self, payload: PayloadRecord) -> tuple[L7Message, ...]:
         record = read_record(payload.row)
-        if payload.kind == PayloadKind.DNS:
-            query = decode_dns(payload.data, stream=record.proto == _TCP)
-            messages: tuple[L7Message, ...] = (self._dns(record, query),) if query else ()
-        elif payload.kind in (PayloadKind.HTTP_REQUEST, PayloadKind.HTTP_RESPONSE):
-            heads = decode_http(payload.data, payload.kind == PayloadKind.HTTP_RESPONSE)
-            messages = tuple(self._http(record, head, payload.alone and head is heads[0]) for head in heads)
-        else:
-            messages = ()
+        messages = self._decoded(payload, record)
         for message in messages:
             self._metrics.count_message(record, message)
         return messages
 
-    def _dns(self, record: FlowRecord, message: DnsMessage) -> DnsMessage:
+    def _decoded(self, payload: PayloadRecord, record: FlowRecord) -> tuple[L7Message, ...]:
+        match payload.kind:
+            case PayloadKind.DNS:
+                query = decode_dns(payload.data)
+                return (self._dns(record, query, payload.row),) if query else ()
+            case PayloadKind.HTTP_REQUEST | PayloadKind.HTTP_RESPONSE:
+                heads = decode_http(payload.data, payload.kind == PayloadKind.HTTP_RESPONSE)
+                return tuple(self._http(record, head, payload.alone and head is heads[0]) for head in heads)
+            case PayloadKind.TLS_CLIENT | PayloadKind.TLS_SERVER:
+                hello = decode_tls(payload.data)
+                return (self._tls(record, hello),) if hello else ()
+        return ()
+
+    def _dns(self, record: FlowRecord, message: DnsMessage, row: Row) -> DnsMessage:
         if message.response:
-            self.names.learn(record.dst, message)
-        return self._pairing.dns(_conversation(record, message.response), record.time, message)
+            self.names.learn(record.dst, message, record.dst_workload)
+        return self._pairing.dns(_conversation(record, message.response), record.time, message, row)
+
+    def _tls(self, record: FlowRecord, message: TlsMessage) -> TlsMessage:
+        return self._pairing.tls(_conversation(record, message.response), record.time, message)
 
     def _http(self, record: FlowRecord, message: HttpMessage, alone: bool) -> HttpMessage:
         if not message.response:
@@ -159,6 +192,12 @@ def absolute_url(request: HttpMessage, record: FlowRecord) -> str:
 def _authority(record: FlowRecord) -> str:
     host = addresses.text(record.dst)
     return f"[{host}]:{record.dst_port}" if ":" in host else f"{host}:{record.dst_port}"
+
+
+def _way(record: FlowRecord) -> bytes:
+    """A connection in one direction, on one device."""
+    ends = record.src + record.src_port.to_bytes(2, "big") + record.dst + record.dst_port.to_bytes(2, "big")
+    return record.ifindex.to_bytes(4, "big") + ends
 
 
 def _conversation(record: FlowRecord, response: bool) -> bytes:

@@ -8,9 +8,12 @@ registries "ICMP Parameters", "ICMPv6 Parameters" and "DNS RCODEs".
 from __future__ import annotations
 
 from enum import IntFlag
+from functools import cache
 
-from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
+from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.record import FlowRecord
+from ebpf import btf
+from ebpf.constants import Failure
 
 ICMP, IGMP, TCP, UDP, ICMPV6, VRRP, SCTP = 1, 2, 6, 17, 58, 112, 132
 
@@ -40,6 +43,21 @@ _PRINTED = (
     TcpFlag.ECE,
     TcpFlag.CWR,
 )
+
+FAILURES: dict[int, str] = {
+    Failure.REFUSED: "refused",
+    Failure.TIMED_OUT: "timed-out",
+    Failure.UNREACHABLE: "unreachable",
+    Failure.HANDSHAKE: "reset-in-handshake",
+    Failure.RESET: "reset",
+    Failure.KERNEL_DROP: "kernel-drop",
+    Failure.NO_ROUTE: "no-route",
+    Failure.ACCEPT_QUEUE: "accept-queue-full",
+    Failure.NO_ANSWER: "no-answer",
+}
+"""One word for each failure, for labels and filters."""
+
+_BY_KERNEL = (Failure.KERNEL_DROP, Failure.ACCEPT_QUEUE)
 
 _UNREACHABLE4 = (
     "Net", "Host", "Protocol", "Port", "FragmentationNeeded", "SourceRoutingFailed", "NetUnknown", "HostUnknown",
@@ -111,7 +129,37 @@ _RCODES = {
 
 
 def summary(record: FlowRecord, message: L7Message | None) -> str:
-    """The text of a flow as Hubble's server words it."""
+    """The text of a flow as Hubble's server words it; a failure, which it has no words for, stands behind."""
+    failed = failure_text(record.failure)
+    if not failed or isinstance(message, DnsMessage):
+        return _plain(record, message)
+    detail = failure_detail(record)
+    return f"{_plain(record, message)}; Failed: {failed}{f' ({detail})' if detail else ''}"
+
+
+def failure_text(failure: int) -> str:
+    """`refused`, `timed-out` …; empty for none, the number for one that is not known."""
+    return FAILURES.get(failure, str(failure)) if failure else ""
+
+
+def failure_detail(record: FlowRecord) -> str:
+    """The kernel's drop reason or the ICMP message behind a failure; empty where there is none."""
+    if record.failure in _BY_KERNEL:
+        return _kernel_reasons().get(record.detail, str(record.detail)) if record.detail else ""
+    if record.detail and record.failure in (Failure.UNREACHABLE, Failure.REFUSED):
+        return icmp_text(ICMPV6 if record.family == 6 else ICMP, record.detail >> 8, record.detail & 255)
+    return ""
+
+
+@cache
+def _kernel_reasons() -> dict[int, str]:
+    """The running kernel's own names, read once."""
+    return btf.drop_reasons()
+
+
+def _plain(record: FlowRecord, message: L7Message | None) -> str:
+    if isinstance(message, TlsMessage):
+        return tls_text(message)
     if isinstance(message, HttpMessage):
         return http_text(message)
     if isinstance(message, DnsMessage):
@@ -154,6 +202,8 @@ def http_text(message: HttpMessage) -> str:
 def dns_text(message: DnsMessage) -> str:
     """Query and answer lines."""
     question = f"{message.query} {','.join(message.qtypes)}"
+    if message.unanswered:
+        return f"DNS Query {question}; Failed: {FAILURES[Failure.NO_ANSWER]}"
     if not message.response:
         return f"DNS Query {question}"
     return f"DNS Answer {_answer(message)} TTL: {message.ttl} (Query {question})"
@@ -164,4 +214,15 @@ def _answer(message: DnsMessage) -> str:
         return f"RCode: {rcode_text(message.rcode)}"
     ips = f'"{",".join(message.ips)}"' if message.ips else ""
     cnames = f'CNAMEs: "{",".join(message.cnames)}"' if message.cnames else ""
-    return " ".join(part for part in (ips, cnames) if part)
+    data = f'Data: "{",".join(message.data)}"' if message.data else ""
+    return " ".join(part for part in (ips, cnames, data) if part)
+
+
+def tls_text(message: TlsMessage) -> str:
+    """Lines of both hellos: `TLS ClientHello api.example (TLS 1.3, ALPN: h2,http/1.1)`."""
+    alpn = f"ALPN: {','.join(message.protocols)}" if message.protocols else ""
+    told = ", ".join(part for part in (message.version, alpn) if part)
+    name = f" {message.server_name}" if message.server_name else ""
+    if message.response:
+        return f"TLS ServerHello {message.latency_ns // 1_000_000}ms{name} ({told})"
+    return f"TLS ClientHello{name} ({told})"

@@ -535,7 +535,7 @@ class Record(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., verdict: _Optional[str] = ..., point: _Optional[str] = ..., direction: _Optional[str] = ..., reply: _Optional[bool] = ..., protocol: _Optional[str] = ..., source: _Optional[str] = ..., source_port: _Optional[int] = ..., destination: _Optional[str] = ..., destination_port: _Optional[int] = ..., tcp_flags: _Optional[str] = ..., icmp_type: _Optional[int] = ..., icmp_code: _Optional[int] = ..., length: _Optional[int] = ..., ifindex: _Optional[int] = ..., source_workload: _Optional[int] = ..., destination_workload: _Optional[int] = ..., service: _Optional[int] = ..., marks: _Optional[_Iterable[str]] = ..., reason: _Optional[int] = ..., extra: _Optional[_Union[FlowExtra, _Mapping]] = ...) -> None: ...
 
 class FlowExtra(_message.Message):
-    __slots__ = ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes", "age_ns", "handshake_ns", "pid", "comm", "cgroup")
+    __slots__ = ("forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes", "age_ns", "handshake_ns", "pid", "comm", "cgroup", "container", "unit", "cgroup_path", "srtt_ns", "retransmits", "failure", "failure_detail", "tls")
     FORWARD_PACKETS_FIELD_NUMBER: _ClassVar[int]
     FORWARD_BYTES_FIELD_NUMBER: _ClassVar[int]
     REVERSE_PACKETS_FIELD_NUMBER: _ClassVar[int]
@@ -545,6 +545,14 @@ class FlowExtra(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     COMM_FIELD_NUMBER: _ClassVar[int]
     CGROUP_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_PATH_FIELD_NUMBER: _ClassVar[int]
+    SRTT_NS_FIELD_NUMBER: _ClassVar[int]
+    RETRANSMITS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
     forward_packets: int
     forward_bytes: int
     reverse_packets: int
@@ -554,7 +562,25 @@ class FlowExtra(_message.Message):
     pid: int
     comm: str
     cgroup: int
-    def __init__(self, forward_packets: _Optional[int] = ..., forward_bytes: _Optional[int] = ..., reverse_packets: _Optional[int] = ..., reverse_bytes: _Optional[int] = ..., age_ns: _Optional[int] = ..., handshake_ns: _Optional[int] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., cgroup: _Optional[int] = ...) -> None: ...
+    container: str
+    unit: str
+    cgroup_path: str
+    srtt_ns: int
+    retransmits: int
+    failure: str
+    failure_detail: str
+    tls: TlsHello
+    def __init__(self, forward_packets: _Optional[int] = ..., forward_bytes: _Optional[int] = ..., reverse_packets: _Optional[int] = ..., reverse_bytes: _Optional[int] = ..., age_ns: _Optional[int] = ..., handshake_ns: _Optional[int] = ..., pid: _Optional[int] = ..., comm: _Optional[str] = ..., cgroup: _Optional[int] = ..., container: _Optional[str] = ..., unit: _Optional[str] = ..., cgroup_path: _Optional[str] = ..., srtt_ns: _Optional[int] = ..., retransmits: _Optional[int] = ..., failure: _Optional[str] = ..., failure_detail: _Optional[str] = ..., tls: _Optional[_Union[TlsHello, _Mapping]] = ...) -> None: ...
+
+class TlsHello(_message.Message):
+    __slots__ = ("server_name", "protocols", "version")
+    SERVER_NAME_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOLS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    server_name: str
+    protocols: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    def __init__(self, server_name: _Optional[str] = ..., protocols: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class FlowOptions(_message.Message):
     __slots__ = ("processes", "latency_above_ns", "failed", "plain")

@@ -25,6 +25,7 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "address_flag": (constants.AddressFlag, "ADDRESS_"),
     "scope": (constants.Scope, "SCOPE_"),
     "translation_mark": (constants.TranslationMark, "TRANSLATION_"),
+    "stage": (constants.Stage, "STAGE_"),
     "failure": (constants.Failure, "FAILURE_"),
     "frontend_flag": (constants.FrontendFlag, "FRONTEND_"),
     "policy_action": (constants.PolicyAction, "POLICY_"),

@@ -1,25 +1,31 @@
-"""Application messages: DNS and HTTP heads that the kernel copied from packets, decoded, paired and kept.
+"""Application messages: DNS, HTTP heads and TLS hellos that the kernel copied from packets, decoded, paired and kept.
 
 Heads come from the network, so everything here takes any bytes: garbage is counted and forgotten, and every table has
 a limit.
 """
 
+from daemon.flows.l7.assembly import Assembler, PayloadRecord
 from daemon.flows.l7.dns import decode_dns
 from daemon.flows.l7.http import decode_http, redact_url
-from daemon.flows.l7.messages import REDACTED, DnsMessage, HttpMessage, L7Message
+from daemon.flows.l7.messages import REDACTED, DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.l7.pairing import Pairing, PairingStats, Unanswered
 from daemon.flows.l7.ring import MessageRing
+from daemon.flows.l7.tls import decode_tls
 
 __all__ = [
     "REDACTED",
+    "Assembler",
     "DnsMessage",
     "HttpMessage",
     "L7Message",
     "MessageRing",
     "Pairing",
     "PairingStats",
+    "PayloadRecord",
+    "TlsMessage",
     "Unanswered",
     "decode_dns",
     "decode_http",
+    "decode_tls",
     "redact_url",
 ]

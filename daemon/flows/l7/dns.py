@@ -23,12 +23,13 @@ _OPCODE_QUERY = 0
 _LONGEST = 4096  # bytes that are read of one message
 _RECORDS = 32  # answers that are told
 _CACHED = 256  # distinct messages
+_TOLD = 8  # answers of other types whose text is told
+_TEXT = 128  # characters of such a text
+_TOLD_APART = (dns.rdatatype.A, dns.rdatatype.AAAA, dns.rdatatype.CNAME)
 
 
-def decode_dns(data: bytes, stream: bool = False) -> DnsMessage | None:
-    """The message that begins in `data`, None for anything else. `stream`: over TCP, behind a length of two bytes."""
-    if stream:
-        return decode_dns(data[2:]) or decode_dns(data)
+def decode_dns(data: bytes) -> DnsMessage | None:
+    """The message that begins in `data`, None for anything else."""
     if len(data) < _HEADER:
         return None
     message = _decode(bytes(data[2:_LONGEST]))
@@ -63,6 +64,11 @@ def _message(parsed: dns.message.Message, response: bool) -> DnsMessage | None:
         rcode=rcode,
         rrtypes=tuple(dns.rdatatype.to_text(rrset.rdtype) for rrset, _ in answers),
         response=response,
+        data=tuple(
+            f"{dns.rdatatype.to_text(rrset.rdtype)} {rdata.to_text()}"[:_TEXT]
+            for rrset, rdata in answers[:_TOLD]
+            if rrset.rdtype not in _TOLD_APART
+        ),
     )
 
 

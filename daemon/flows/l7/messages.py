@@ -1,4 +1,4 @@
-"""What was said: one DNS or HTTP message, small enough to keep sixty thousand of them.
+"""What was said: one DNS or HTTP message or TLS hello, small enough to keep sixty thousand of them.
 
 They are msgspec structs because the message ring keeps them encoded; a Python object for each would cost more memory
 than all flow records together.
@@ -15,7 +15,9 @@ REDACTED = "HUBBLE_REDACTED"
 class DnsMessage(Struct, frozen=True, tag=1, array_like=True, gc=False):
     """A DNS query or answer (RFC 1035). `query` is lower case with a trailing dot; `ttl` is the smallest, seconds.
 
-    `rrtypes` has one entry per answer record. `latency_ns` is 0 on queries and on answers whose query was not seen.
+    `rrtypes` has one entry per answer record; `data` has the records that are neither addresses nor CNAMEs, as zone
+    files write them, behind their type. `latency_ns` is 0 on queries and on answers whose query was not seen.
+    `unanswered` is told of a query for which no answer came.
     """
 
     id: int
@@ -28,6 +30,8 @@ class DnsMessage(Struct, frozen=True, tag=1, array_like=True, gc=False):
     rrtypes: tuple[str, ...] = ()
     response: bool = False
     latency_ns: int = 0
+    data: tuple[str, ...] = ()
+    unanswered: bool = False
 
 
 class HttpMessage(Struct, frozen=True, tag=2, array_like=True, gc=False):
@@ -51,4 +55,17 @@ class HttpMessage(Struct, frozen=True, tag=2, array_like=True, gc=False):
         return self.code != 0
 
 
-L7Message = DnsMessage | HttpMessage
+class TlsMessage(Struct, frozen=True, tag=3, array_like=True, gc=False):
+    """A ClientHello or ServerHello. `protocols` are those of ALPN: offered, or the one chosen where it is in the clear
+    (up to TLS 1.2). `version` is the highest offered, or the one chosen. A ServerHello carries the name that was asked
+    for once the two were paired.
+    """
+
+    server_name: str
+    protocols: tuple[str, ...] = ()
+    version: str = ""
+    response: bool = False
+    latency_ns: int = 0
+
+
+L7Message = DnsMessage | HttpMessage | TlsMessage

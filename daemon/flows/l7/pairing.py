@@ -17,21 +17,24 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from daemon.flows.l7.messages import DnsMessage, HttpMessage
+from daemon.flows.l7.messages import DnsMessage, HttpMessage, TlsMessage
+from daemon.flows.record import Row
 
 CAPACITY = 10_000  # requests of each kind that wait for an answer
 PIPELINE = 64  # requests that wait on one connection
 HTTP_TIMEOUT_NS = 60 * 10**9
-DNS_TIMEOUT_NS = 10 * 10**9  # two attempts of a common resolver
+DNS_TIMEOUT_NS = 5 * 10**9  # after which a common resolver asks again; then a query is told to be unanswered
+DNS_FORGOTTEN_NS = 15 * 10**9  # until then a late answer is paired, and the same query again is no new one
 RETRANSMIT_NS = 200_000_000  # TCP's smallest retransmission timeout on Linux
 UNANSWERED = 1_024  # unanswered queries that are kept
 
 
 class Unanswered(NamedTuple):
-    """A query that got no answer: when it was sent (ns, CLOCK_MONOTONIC) and what it asked."""
+    """A query that got no answer: when it was sent (ns, CLOCK_MONOTONIC), what it asked, the record it came with."""
 
     time: int
     message: DnsMessage
+    row: Row | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Pairing:
         self._capacity = capacity
         self._queues: OrderedDict[bytes, deque[_Request]] = OrderedDict()
         self._queries: OrderedDict[bytes, Unanswered] = OrderedDict()
+        self._late: OrderedDict[bytes, Unanswered] = OrderedDict()
+        self._hellos: OrderedDict[bytes, tuple[int, str]] = OrderedDict()
         self._unanswered: deque[Unanswered] = deque(maxlen=UNANSWERED)
         self._waiting = 0
         self._paired = self._orphans = self._expired = self._evicted = 0
@@ -79,16 +84,13 @@ class Pairing:
         self._remember(connection, _Request(time, message.method, message.url, message.host, message.trace_id))
         return message
 
-    def dns(self, conversation: bytes, time: int, message: DnsMessage) -> DnsMessage:
+    def dns(self, conversation: bytes, time: int, message: DnsMessage, row: Row | None = None) -> DnsMessage:
         """The same for DNS; latency counts from the first of repeated queries."""
         key = conversation + message.id.to_bytes(2, "big")
         if not message.response:
-            self._queries.setdefault(key, Unanswered(time, message))
-            if len(self._queries) > self._capacity:
-                self._unanswered.append(self._queries.popitem(last=False)[1])
-                self._evicted += 1
+            self._ask(key, Unanswered(time, message, row))
             return message
-        asked = self._queries.pop(key, None)
+        asked = self._queries.pop(key, None) or self._late.pop(key, None)
         if asked is None:
             self._orphans += 1
             return message
@@ -101,13 +103,38 @@ class Pairing:
             qtypes=message.qtypes or asked.message.qtypes,
         )
 
-    def expire(self, now: int) -> None:
-        """Give up requests that waited too long; `now` in ns, CLOCK_MONOTONIC."""
-        while self._queries and self._oldest_query().time < now - DNS_TIMEOUT_NS:
-            self._unanswered.append(self._queries.popitem(last=False)[1])
+    def tls(self, connection: bytes, time: int, message: TlsMessage) -> TlsMessage:
+        """The same for hellos: a ServerHello comes back with the name that was asked for."""
+        if not message.response:
+            self._hellos[connection] = (time, message.server_name)
+            if len(self._hellos) > self._capacity:
+                self._hellos.popitem(last=False)
+                self._evicted += 1
+            return message
+        asked = self._hellos.pop(connection, None)
+        if asked is None:
+            self._orphans += 1
+            return message
+        self._paired += 1
+        return replace(message, server_name=asked[1], latency_ns=max(1, time - asked[0]))
+
+    def expire(self, now: int) -> list[Unanswered]:
+        """Give up requests that waited too long; `now` in ns, CLOCK_MONOTONIC. The queries that nobody answered."""
+        told = []
+        while self._queries and _oldest(self._queries).time < now - DNS_TIMEOUT_NS:
+            key, query = self._queries.popitem(last=False)
+            self._late[key] = query
+            self._unanswered.append(query)
+            self._expired += 1
+            told.append(query)
+        while self._late and _oldest(self._late).time < now - DNS_FORGOTTEN_NS:
+            self._late.popitem(last=False)
+        while self._hellos and next(iter(self._hellos.values()))[0] < now - HTTP_TIMEOUT_NS:
+            self._hellos.popitem(last=False)
             self._expired += 1
         while self._queues and self._oldest_queue()[0].time < now - HTTP_TIMEOUT_NS:
             self._expired += self._forget_oldest()
+        return told
 
     def unanswered(self) -> tuple[Unanswered, ...]:
         """The last queries that got no answer, oldest first."""
@@ -115,8 +142,17 @@ class Pairing:
 
     @property
     def stats(self) -> PairingStats:
-        pending = self._waiting + len(self._queries)
+        pending = self._waiting + len(self._queries) + len(self._hellos)
         return PairingStats(pending, self._paired, self._orphans, self._expired, self._evicted)
+
+    def _ask(self, key: bytes, query: Unanswered) -> None:
+        """Remember a query, unless it is one that waits already or was told to be unanswered."""
+        if key in self._late:
+            return
+        self._queries.setdefault(key, query)
+        if len(self._queries) > self._capacity:
+            self._unanswered.append(self._queries.popitem(last=False)[1])
+            self._evicted += 1
 
     def _answer(self, connection: bytes, time: int, message: HttpMessage) -> HttpMessage:
         queue = self._queues.get(connection)
@@ -152,11 +188,12 @@ class Pairing:
         self._waiting -= len(queue)
         return len(queue)
 
-    def _oldest_query(self) -> Unanswered:
-        return next(iter(self._queries.values()))
-
     def _oldest_queue(self) -> deque[_Request]:
         return next(iter(self._queues.values()))
+
+
+def _oldest(queries: OrderedDict[bytes, Unanswered]) -> Unanswered:
+    return next(iter(queries.values()))
 
 
 def _repeats(earlier: _Request, later: _Request) -> bool:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
+from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.metrics import catalogue
 from daemon.flows.metrics.contexts import reporter
 from daemon.flows.metrics.options import Flag, Handler, HandlerConfig
@@ -26,6 +26,7 @@ from daemon.flows.texts import TCP, rcode_text
 from ebpf.constants import Verdict
 
 _POLICY_DENIED = "Policy denied"
+_PROTOCOLS: dict[type, str] = {DnsMessage: "DNS", HttpMessage: "HTTP", TlsMessage: "TLS"}
 _KEPT = 8_192  # messages whose cells are remembered
 
 
@@ -82,8 +83,7 @@ class MessageMetrics:
 
     def _resolve(self, talking: int, record: FlowRecord, message: L7Message) -> Counted:
         told = self._tables.told(talking)
-        dns = isinstance(message, DnsMessage)
-        protocol = "DNS" if dns else "HTTP"
+        protocol = _PROTOCOLS[type(message)]
         common: list[Cell] = []
         if self.flows:
             common.append(self.flows.cell(told, protocol, "L7", protocol, verdict_text(record.verdict)))
@@ -94,8 +94,10 @@ class MessageMetrics:
             common.extend(self._world.message_cells(told, protocol, record.verdict, record.dst_port, stream))
         if isinstance(message, DnsMessage):
             found = self._dns.resolve(told, record.verdict, message)
-        else:
+        elif isinstance(message, HttpMessage):
             found = self._http.resolve(told, message)
+        else:
+            found = Counted()
         return found._replace(counters=(*common, *found.counters))
 
 
@@ -103,7 +105,9 @@ def _distinct(message: L7Message) -> tuple[object, ...]:
     """What metrics tell apart in a message."""
     if isinstance(message, DnsMessage):
         return message.query, message.qtypes, message.rcode, message.response, len(message.ips), message.rrtypes
-    return message.method, message.protocol, message.code, message.latency_ns != 0
+    if isinstance(message, HttpMessage):
+        return message.method, message.protocol, message.code, message.latency_ns != 0
+    return (message.response,)
 
 
 class Dns:

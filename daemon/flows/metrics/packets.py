@@ -25,7 +25,13 @@ from ebpf.constants import Point, Verdict
 
 POLICY_DENIED = int(flow_pb2.DropReason.POLICY_DENIED)
 _KNOWN = np.isin(np.arange(256), KNOWN[1:])
-_POINTS: dict[int, str] = {Point.TO_ENDPOINT: "to-endpoint", Point.TO_STACK: "to-stack"}
+_POINTS: dict[int, str] = {
+    Point.TO_ENDPOINT: "to-endpoint",
+    Point.TO_HOST: "to-host",
+    Point.TO_STACK: "to-stack",
+    Point.FROM_HOST: "from-host",
+    Point.FROM_NETWORK: "from-network",
+}
 # RFC 9260, section 3.2, those that Hubble tells apart
 _CHUNKS = {1: "INIT", 2: "INIT_ACK", 6: "ABORT", 7: "SHUTDOWN", 8: "SHUTDOWN_ACK", 14: "SHUTDOWN_COMPLETE"}
 

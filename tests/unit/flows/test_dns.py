@@ -44,13 +44,12 @@ def test_an_answer_that_was_cut_off_gives_the_records_that_are_whole() -> None:
     assert len(message.ips) == 17
 
 
-@pytest.mark.parametrize("prefixed", [True, False])
-def test_over_tcp_a_message_is_found_with_and_without_its_length_in_the_segment(prefixed: bool) -> None:
-    data = dns_query()
-    segment = len(data).to_bytes(2, "big") + data if prefixed else data
-    message = decode_dns(segment, stream=True)
+def test_records_of_other_types_are_told_as_zone_files_write_them() -> None:
+    answer = dns.message.make_response(dns.message.make_query("_http._tcp.shop.", "SRV"))
+    answer.answer.append(dns.rrset.from_text("_http._tcp.shop.", 30, "IN", "SRV", "0 5 8080 web.shop."))
+    message = decode_dns(answer.to_wire())
     assert message is not None
-    assert (message.id, message.query) == (77, "api.shop.svc.")
+    assert (message.rrtypes, message.data, message.ips) == (("SRV",), ("SRV 0 5 8080 web.shop.",), ())
 
 
 def test_equal_messages_keep_their_own_ids() -> None:
@@ -74,9 +73,9 @@ def test_what_is_no_query_or_answer_gives_nothing(data: bytes) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=1_100), st.booleans())
-def test_any_bytes_are_survived(data: bytes, stream: bool) -> None:
-    message = decode_dns(data, stream)
+@given(st.binary(max_size=1_100))
+def test_any_bytes_are_survived(data: bytes) -> None:
+    message = decode_dns(data)
     assert message is None or isinstance(message, DnsMessage)
 
 

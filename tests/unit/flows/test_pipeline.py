@@ -7,12 +7,13 @@ import random
 import numpy as np
 import pytest
 
-from daemon.flows.l7 import DnsMessage, HttpMessage
-from daemon.flows.pipeline import PayloadRecord, absolute_url
+from daemon.flows.l7 import DnsMessage, HttpMessage, PayloadRecord
+from daemon.flows.pipeline import absolute_url
 from daemon.flows.record import read_record
 from ebpf import addresses
-from ebpf.constants import EventKind, PayloadKind
+from ebpf.constants import EventKind, Failure, PayloadKind
 from tests.support.layouts import flow_dtype
+from tests.unit.flows.hellos import client_hello
 from tests.unit.flows.samples import BACKEND, FRONTEND, RESOLVER, Bench, dns_answer, dns_query, row, rows
 
 GET = b"GET /api/users HTTP/1.1\r\nHost: backend.shop\r\n\r\n"
@@ -101,7 +102,8 @@ def test_dns_over_udp_and_tcp_is_decoded_and_teaches_names(proto: int) -> None:
 
 def test_a_payload_that_is_no_message_is_counted_and_leaves_no_record() -> None:
     bench = Bench()
-    bench.pipeline.ingest(rows({"time": 1}), [_request(2, b"\x00\x01"), PayloadRecord(row(), 99, b"x")])
+    garbage = PayloadRecord(row(time=2), PayloadKind.HTTP_REQUEST, b"\x00\x01\r\n\r\n")
+    bench.pipeline.ingest(rows({"time": 1}), [garbage, PayloadRecord(row(), 99, b"x")])
     assert len(bench.store) == 1
     assert bench.pipeline.stats.undecoded == 2
     assert bench.sample("remora_payloads_undecoded_total") == 2
@@ -156,3 +158,41 @@ def test_a_target_becomes_an_absolute_url(message: HttpMessage, url: str) -> Non
 def test_without_a_host_field_an_ipv6_destination_is_put_in_brackets() -> None:
     record = read_record(row(src="fd00::1", dst="fd00::2"))
     assert absolute_url(HttpMessage("GET", "/", "HTTP/1.0"), record) == "http://[fd00::2]:80/"
+
+
+def _dns(time: int, data: bytes, **fields: object) -> PayloadRecord:
+    return PayloadRecord(row(time=time, dst=RESOLVER, dst_port=53, proto=17, **fields), PayloadKind.DNS, data)
+
+
+def test_a_query_without_answer_is_told_once_when_its_time_is_over() -> None:
+    bench = Bench()
+    bench.pipeline.ingest(rows(), [_dns(100, dns_query("gone.example."))])
+    bench.pipeline.ingest(rows(), [_dns(900, dns_query("gone.example."))])
+    for second in range(1, 12):
+        bench.now = second * 10**9 + 200
+        bench.pipeline.tick()
+    stored = bench.store.read(0, 9).rows
+    assert stored["failure"].tolist() == [0, 0, Failure.NO_ANSWER]
+    late = bench.flows()[-1]
+    assert late.Summary == "DNS Query gone.example. A; Failed: no-answer"
+    assert late.source.pod_name == "frontend"
+
+
+def test_a_head_whose_rest_stays_away_is_told_as_far_as_it_goes() -> None:
+    bench = Bench()
+    bench.pipeline.ingest(rows(), [_request(1, b"GET /begun HTTP/1.1\r\nHost: x\r\nUser-")])
+    assert len(bench.store) == 0
+    bench.now = 4 * 10**9
+    bench.pipeline.tick()
+    (flow,) = bench.flows()
+    assert flow.l7.http.url == "http://x/begun"
+
+
+def test_a_hello_is_told_with_the_name_that_its_client_wants() -> None:
+    bench = Bench()
+    bench.pipeline.ingest(rows(), [PayloadRecord(row(time=1), PayloadKind.TLS_CLIENT, client_hello("api.example"))])
+    (flow,) = bench.flows()
+    assert flow.Summary == "TLS ClientHello api.example (TLS 1.3, ALPN: h2,http/1.1)"
+    record = bench.store.read(0, 1).rows[0]
+    tls = bench.builder.extra(record, bench.store.message(int(record["l7"]))).tls
+    assert (tls.server_name, tls.version, list(tls.protocols)) == ("api.example", "TLS 1.3", ["h2", "http/1.1"])
