@@ -247,8 +247,8 @@ def test_errors_about_translated_packets_speak_of_what_their_receiver_knows(
         assert (inner.payload.sport, inner.payload.dport) == (40010, PORT)
         assert bytes(told) == bytes(mended(told)), "a checksum is wrong"
 
-    kind = type(transport)
-    answer = ETHER / layer(src=backend, dst=network.src) / kind(sport=TARGET, dport=40010)
+    kind = TCP(sport=TARGET, dport=40010, flags="SA") if TCP in transport else UDP(sport=TARGET, dport=40010)
+    answer = ETHER / layer(src=backend, dst=network.src) / kind
     back = through(services, "to_endpoint", answer)
     quoted = Raw(bytes(network_of(back))[:quote])
     sent = through(services, "from_endpoint", ETHER / layer(src=network.src, dst=network.dst) / error / quoted)
