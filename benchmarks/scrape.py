@@ -66,6 +66,7 @@ def _counting(name: str, entries: tuple[str, ...] | None, rows: RowArray) -> Fig
 def _scraping(rows: RowArray) -> Iterator[Figure]:
     metrics = FlowMetrics(_directory(), limit=SERIES)
     metrics.count(_spread(rows, metrics))
+    series = _scrape_lines(metrics)
     address = f"127.0.0.1:{_free_port()}"
     end = serve(address, Exposition([metrics.text], []))
     counter = _Counter(metrics, rows)
@@ -74,7 +75,6 @@ def _scraping(rows: RowArray) -> Iterator[Figure]:
     taken = [_scrape(address, accept) for _ in range(SCRAPES) for accept in ("", _OPENMETRICS)]
     counter.stop()
     end()
-    series = _scrape_lines(metrics)
     yield Figure("scrape_10k_series", max(taken) * 1e3, "ms", at_most(200), f"{series:,} samples, while counting")
     yield Figure(
         "scrape_holds_up", counter.worst * 1e3, "ms", None, f"longest batch; {alone * 1e3:.1f} ms without scrapes"

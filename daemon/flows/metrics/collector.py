@@ -19,7 +19,7 @@ from daemon.flows.metrics.columns import Shape, ports, shapes, talk, talks, unpa
 from daemon.flows.metrics.contexts import needed
 from daemon.flows.metrics.ends import EndTable
 from daemon.flows.metrics.messages import MessageMetrics
-from daemon.flows.metrics.options import Handler, HandlerConfig, parse
+from daemon.flows.metrics.options import Context, Handler, HandlerConfig, parse
 from daemon.flows.metrics.packets import PORTS, SHAPES, Flows, PortHandler, ShapeHandler, World
 from daemon.flows.metrics.policy import PolicyMetrics, PolicyOf, unknown_policy
 from daemon.flows.metrics.series import SERIES_LIMIT, LostSource, counters
@@ -55,6 +55,7 @@ class FlowMetrics:
         self._columns = _Columns(chosen, self._tables, policy_of)
         self._messages = MessageMetrics(chosen, self._tables, self._columns.world, self._columns.policy)
         self._messages.flows = self._columns.flows
+        self._by_name = any(Context.DNS in some for one in chosen.values() for some in one.contexts.values())
         self._lost: Counter[LostSource] = Counter()
         self._undecoded = 0
 
@@ -121,7 +122,8 @@ class FlowMetrics:
         gone = self._ends.gone(now)
         if gone:
             self._tables.forget(gone)
-        if self._tables.make_room() or gone:
+        if self._tables.make_room() or gone or self._by_name:
+            self._tables.forget_names()
             self._columns.forget()
             self._messages.forget()
         if gone:

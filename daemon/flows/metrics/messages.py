@@ -20,7 +20,7 @@ from daemon.flows.metrics.packets import World, verdict_text
 from daemon.flows.metrics.policy import PolicyMetrics
 from daemon.flows.metrics.series import Cell, Exemplar, HistogramCell
 from daemon.flows.metrics.stage import make_room
-from daemon.flows.metrics.tables import LabelledCounter, LabelledHistogram, Tables, Told
+from daemon.flows.metrics.tables import C, Labelled, LabelledCounter, Tables, Told
 from daemon.flows.record import FlowRecord
 from daemon.flows.texts import TCP, rcode_text
 from ebpf.constants import Verdict
@@ -124,7 +124,7 @@ class Dns:
     def resolve(self, told: Told, verdict: int, message: DnsMessage) -> Counted:
         words = (reporter(told.talk.direction),)
         timed = self._latency if message.response else None
-        histograms = _one_histogram(timed, told.turned(), rcode_text(message.rcode), *words)
+        histograms = _one(timed, told.turned(), rcode_text(message.rcode), *words)
         ignored = self._ignore_aaaa and message.qtypes == ("AAAA",)
         return Counted(() if ignored or not self._hubble else self._counters(told, verdict, message), histograms)
 
@@ -161,15 +161,11 @@ class Http:
         words = (message.method, message.protocol, str(message.code), side)
         asked = _one(self._requests, told.turned(), *words) if self._with_status else ()
         histograms = (
-            *_one_histogram(self._durations, told.turned(), message.method, side),
-            *_one_histogram(self._own, told.turned(), message.method, f"{message.code // 100}xx", side),
+            *_one(self._durations, told.turned(), message.method, side),
+            *_one(self._own, told.turned(), message.method, f"{message.code // 100}xx", side),
         )
         return Counted((*_one(self._answers, told, *words), *asked), histograms, self._exemplars)
 
 
-def _one(counter: LabelledCounter | None, told: Told, *own: str) -> tuple[Cell, ...]:
-    return (counter.cell(told, *own),) if counter else ()
-
-
-def _one_histogram(histogram: LabelledHistogram | None, told: Told, *own: str) -> tuple[HistogramCell, ...]:
-    return (histogram.cell(told, *own),) if histogram else ()
+def _one(metric: Labelled[C] | None, told: Told, *own: str) -> tuple[C, ...]:
+    return (metric.cell(told, *own),) if metric else ()
