@@ -242,6 +242,17 @@ def test_answers_pair_with_requests_as_hubbles_dashboards_pair_them(watched: Wat
         assert watched.missing([f"{by_source} - on (source) sum by (source) ({turned})"]) == []
 
 
+def test_every_map_that_can_be_counted_and_every_ring_has_a_fill(watched: Watched) -> None:
+    kinds = {one["name"]: one["type"] for one in watched.agent.status()["maps"]}
+    counted = [name for name, kind in kinds.items() if kind in ("hash", "lru_hash")]
+    assert {"owners", "detours", "connections", "services"} <= set(counted)
+    queries = [f'remora_map_entries{{map="{name}"}} <= on (map) remora_map_max_entries' for name in counted]
+    assert watched.missing([*queries, 'remora_map_entries{map="owners"} > 0']) == []
+    rings = [f'remora_ring_bytes{{ring="{name}"}}' for name, kind in kinds.items() if kind == "ringbuf"]
+    assert len(rings) == 2
+    assert watched.missing(rings) == []
+
+
 def test_alerts_and_rules_are_loaded_and_evaluated_without_an_error(watched: Watched) -> None:
     groups = watched.agent.until(lambda: _evaluated(watched.api("rules")["groups"]))
     rules = [rule for group in groups for rule in group["rules"]]

@@ -23,7 +23,7 @@ from daemon.flows.metrics.options import Context, Handler, HandlerConfig, parse
 from daemon.flows.metrics.packets import PORTS, SHAPES, Flows, PortHandler, ShapeHandler, World
 from daemon.flows.metrics.policy import PolicyMetrics, PolicyOf, unknown_policy
 from daemon.flows.metrics.series import SERIES_LIMIT, LostSource, counters
-from daemon.flows.metrics.stage import STAGED, CountStage, ValueStage
+from daemon.flows.metrics.stage import STAGED, CountStage, Stale, ValueStage
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.metrics.tcp import TcpMetrics
 from daemon.flows.names import DnsNames
@@ -31,6 +31,7 @@ from daemon.flows.record import FlowRecord, RowArray
 from daemon.model import Directory
 
 REFRESH_NS = 2 * 10**9  # after so long a workload is asked for its name again
+NAMES_NS = 60 * 10**9  # after so long labels with DNS names are made anew
 CLEAN_NS = 10 * 10**9  # between two looks for series that may go
 
 
@@ -49,7 +50,7 @@ class FlowMetrics:
         chosen = {config.handler: config for config in (parse(None) if configs is None else configs)}
         self._lock = Lock()
         self._now = now
-        self._refreshed = self._cleaned = now()
+        self._refreshed = self._cleaned = self._named = now()
         self._ends = EndTable(directory, needed(chosen.values()))
         self._tables = Tables(self._ends, names if names is not None else DnsNames(), limit)
         self._columns = _Columns(chosen, self._tables, policy_of)
@@ -122,12 +123,18 @@ class FlowMetrics:
         gone = self._ends.gone(now)
         if gone:
             self._tables.forget(gone)
-        if self._tables.make_room() or gone or self._by_name:
-            self._tables.forget_names()
-            self._columns.forget()
-            self._messages.forget()
+        if self._tables.make_room() or gone:
+            self._forget(self._tables.stale(gone))
         if gone:
             self._ends.release(gone)
+        if self._by_name and now - self._named >= NAMES_NS:
+            self._named = now
+            self._tables.forget_names()
+            self._forget(lambda *_: True)
+
+    def _forget(self, stale: Stale) -> None:
+        self._columns.forget(stale)
+        self._messages.forget(stale)
 
 
 class _Columns:
@@ -148,8 +155,8 @@ class _Columns:
             else None
         )
         self._tcp = TcpMetrics(configs[Handler.REMORA_TCP], tables) if Handler.REMORA_TCP in configs else None
-        self._shapes = CountStage(self._shape_cells)
-        self._ports = CountStage(self._port_cells)
+        self._shapes = CountStage(self._shape_cells, 28)
+        self._ports = CountStage(self._port_cells, 24)
         policy = [self.policy.stage] if self.policy else []
         tcp = self._tcp.stages if self._tcp else ()
         self._stages: tuple[CountStage | ValueStage, ...] = (self._shapes, self._ports, *policy, *tcp)
@@ -175,10 +182,10 @@ class _Columns:
         for stage in self._stages:
             stage.flush()
 
-    def forget(self) -> None:
-        """Ask for all series anew."""
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for series that are stale."""
         for stage in self._stages:
-            stage.forget()
+            stage.forget(stale)
 
     def _shape_cells(self, packed: int) -> Cells:
         shape: Shape = unpack_shape(packed)

@@ -19,7 +19,7 @@ from daemon.flows.metrics.options import Flag, Handler, HandlerConfig
 from daemon.flows.metrics.packets import World, verdict_text
 from daemon.flows.metrics.policy import PolicyMetrics
 from daemon.flows.metrics.series import Cell, Exemplar, HistogramCell
-from daemon.flows.metrics.stage import make_room
+from daemon.flows.metrics.stage import Stale, make_room
 from daemon.flows.metrics.tables import C, Labelled, LabelledCounter, Tables, Told
 from daemon.flows.record import FlowRecord
 from daemon.flows.texts import TCP, rcode_text
@@ -53,11 +53,11 @@ class MessageMetrics:
         self._world = world
         self._policy = policy
         self.flows: LabelledCounter | None = None
-        self._kept: dict[tuple[object, ...], Counted] = {}
+        self._kept: dict[tuple[int, tuple[object, ...]], Counted] = {}
 
     def count(self, talking: int, record: FlowRecord, message: L7Message) -> None:
         """Count a message between the ends of a packed talk, and the record that carried it."""
-        key = (talking, record.verdict, record.dst_port if self._world else 0, *_distinct(message))
+        key = talking, (record.verdict, record.dst_port if self._world else 0, *_distinct(message))
         counted = self._kept.get(key)
         if counted is None:
             make_room(self._kept, _KEPT)
@@ -67,9 +67,11 @@ class MessageMetrics:
         if message.latency_ns:
             self._measure(counted, message)
 
-    def forget(self) -> None:
-        """Ask for all cells anew."""
-        self._kept.clear()
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for cells that are stale."""
+        gone = [key for key, one in self._kept.items() if stale(key[0], (*one.counters, *one.histograms))]
+        for key in gone:
+            del self._kept[key]
 
     def _measure(self, counted: Counted, message: L7Message) -> None:
         seconds = message.latency_ns / 1e9

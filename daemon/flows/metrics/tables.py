@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -12,7 +12,7 @@ from daemon.flows.metrics.contexts import Labeller, Talk
 from daemon.flows.metrics.ends import EndTable
 from daemon.flows.metrics.options import HandlerConfig
 from daemon.flows.metrics.series import Cell, Counters, HistogramCell, Histograms, Metric, counters, histograms
-from daemon.flows.metrics.stage import make_room
+from daemon.flows.metrics.stage import Stale, make_room
 from daemon.flows.names import DnsNames
 
 C = TypeVar("C", Cell, HistogramCell)
@@ -27,6 +27,7 @@ class Tables:
         self.ends = ends
         self._dns = dns
         self._limit = limit
+        self._labellers: dict[Hashable, Labeller] = {}
         self._told: dict[int, Told] = {}
         self.metrics: list[Counters | Histograms] = []
 
@@ -39,10 +40,17 @@ class Tables:
         return self._labelled(config, lambda labels: histograms(spec, labels, self._limit))
 
     def _labelled(self, config: HandlerConfig, make: Callable[[tuple[str, ...]], Metric[C]]) -> Labelled[C]:
-        labeller = Labeller(config, self._dns)
+        labeller = self._labeller(config)
         metric = make(labeller.names)
         self.metrics.append(cast("Counters | Histograms", metric))
         return Labelled(metric, labeller)
+
+    def _labeller(self, config: HandlerConfig) -> Labeller:
+        """One for all that say the same of a talk, so that it is worked out once."""
+        key = frozenset(config.contexts.items()), config.labels
+        if key not in self._labellers:
+            self._labellers[key] = Labeller(config, self._dns)
+        return self._labellers[key]
 
     def told(self, talking: int) -> Told:
         """Who a packed talk is between."""
@@ -58,10 +66,19 @@ class Tables:
         """Ask anew what labels say."""
         self._told.clear()
 
+    def stale(self, numbers: set[int]) -> Stale:
+        """Finds out what must be asked for anew when these ends are gone."""
+
+        def check(talking: int, cells: Iterable[Cell | HistogramCell]) -> bool:
+            return _among(talking, numbers) or any(cell.gone for cell in cells)
+
+        return check
+
     def forget(self, numbers: set[int]) -> None:
         """Let the series of these ends go."""
+        self._told = {talking: told for talking, told in self._told.items() if not _among(talking, numbers)}
         pairs = {pair for metric in self.metrics for pair in metric.pairs()}
-        theirs = {pair for pair in pairs if not numbers.isdisjoint(unpack_talk(pair << 2)[:2])}
+        theirs = {pair for pair in pairs if _among(pair << 2, numbers)}
         for metric in self.metrics:
             metric.forget(theirs)
 
@@ -110,4 +127,12 @@ class Labelled(Generic[C]):
 
 LabelledCounter = Labelled[Cell]
 LabelledHistogram = Labelled[HistogramCell]
+
+
+def _among(talking: int, numbers: set[int]) -> bool:
+    """Is one of these ends in a packed talk?"""
+    source, destination, _ = unpack_talk(talking)
+    return source in numbers or destination in numbers
+
+
 Cells = Iterator[Cell]

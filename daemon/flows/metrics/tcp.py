@@ -38,7 +38,7 @@ class TcpMetrics:
         self._rtts = ValueStage(catalogue.NETWORK_BUCKETS, self._rtt_cell)
         self._shakes = ValueStage(catalogue.NETWORK_BUCKETS, self._handshake_cell)
         self._repeats = CountStage(self._retransmit_cells)
-        self._failed = CountStage(self._failure_cells)
+        self._failed = CountStage(self._failure_cells, 16)
         self.stages = (self._rtts, self._shakes, self._repeats, self._failed)
 
     def put(self, rows: RowArray, sources: Keys, destinations: Keys, directions: Keys) -> None:
