@@ -11,6 +11,7 @@ from enum import IntFlag
 
 from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message
 from daemon.flows.record import FlowRecord
+from ebpf.constants import Failure
 
 ICMP, IGMP, TCP, UDP, ICMPV6, VRRP, SCTP = 1, 2, 6, 17, 58, 112, 132
 
@@ -40,6 +41,19 @@ _PRINTED = (
     TcpFlag.ECE,
     TcpFlag.CWR,
 )
+
+FAILURES: dict[int, str] = {
+    Failure.REFUSED: "refused",
+    Failure.TIMED_OUT: "timed-out",
+    Failure.UNREACHABLE: "unreachable",
+    Failure.HANDSHAKE: "reset-in-handshake",
+    Failure.RESET: "reset",
+    Failure.KERNEL_DROP: "kernel-drop",
+    Failure.NO_ROUTE: "no-route",
+    Failure.ACCEPT_QUEUE: "accept-queue-full",
+    Failure.NO_ANSWER: "no-answer",
+}
+"""One word for each failure, for labels and filters."""
 
 _UNREACHABLE4 = (
     "Net", "Host", "Protocol", "Port", "FragmentationNeeded", "SourceRoutingFailed", "NetUnknown", "HostUnknown",

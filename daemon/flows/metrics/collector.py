@@ -23,7 +23,7 @@ from daemon.flows.metrics.options import Context, Handler, HandlerConfig, parse
 from daemon.flows.metrics.packets import PORTS, SHAPES, Flows, PortHandler, ShapeHandler, World
 from daemon.flows.metrics.policy import PolicyMetrics, PolicyOf, unknown_policy
 from daemon.flows.metrics.series import SERIES_LIMIT, LostSource, counters
-from daemon.flows.metrics.stage import STAGED, CountStage, Stale, ValueStage
+from daemon.flows.metrics.stage import STAGED, CountStage, Keys, Stale, ValueStage
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.metrics.tcp import TcpMetrics
 from daemon.flows.names import DnsNames
@@ -66,6 +66,12 @@ class FlowMetrics:
             self._tend()
             for start in range(0, len(rows), STAGED):
                 self._columns.put(rows[start : start + STAGED])
+
+    def count_failures(self, rows: RowArray) -> None:
+        """Count only the failures in records (n,) that are no packets: a query that nobody answered."""
+        with self._lock:
+            for start in range(0, len(rows), STAGED):
+                self._columns.put_failures(rows[start : start + STAGED])
 
     def count_message(self, record: FlowRecord, message: L7Message) -> None:
         """Count an application message and the record that carried it."""
@@ -161,10 +167,19 @@ class _Columns:
         tcp = self._tcp.stages if self._tcp else ()
         self._stages: tuple[CountStage | ValueStage, ...] = (self._shapes, self._ports, *policy, *tcp)
 
+    def put_failures(self, rows: RowArray) -> None:
+        """Stage the failures of up to STAGED records."""
+        if self._tcp:
+            self._tcp.put_failures(rows, *self._ends(rows), rows["direction"])
+
+    def _ends(self, rows: RowArray) -> tuple[Keys, Keys]:
+        """Numbers of sources and destinations, (n,) each."""
+        ends = self._tables.ends
+        return ends.column(rows["src_workload"], rows["src"]), ends.column(rows["dst_workload"], rows["dst"])
+
     def put(self, rows: RowArray) -> None:
         """Stage up to STAGED records."""
-        sources = self._tables.ends.column(rows["src_workload"], rows["src"])
-        destinations = self._tables.ends.column(rows["dst_workload"], rows["dst"])
+        sources, destinations = self._ends(rows)
         talking = talks(sources, destinations, rows["direction"])
         if self._shape_handlers:
             self._shapes.put(shapes(rows, talking))

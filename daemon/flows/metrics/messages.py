@@ -26,6 +26,7 @@ from daemon.flows.texts import TCP, rcode_text
 from ebpf.constants import Verdict
 
 _POLICY_DENIED = "Policy denied"
+_PROTOCOLS: Mapping[type, str] = {DnsMessage: "DNS", HttpMessage: "HTTP"}
 _KEPT = 8_192  # messages whose cells are remembered
 
 
@@ -84,9 +85,9 @@ class MessageMetrics:
 
     def _resolve(self, talking: int, record: FlowRecord, message: L7Message) -> Counted:
         told = self._tables.told(talking)
-        dns = isinstance(message, DnsMessage)
-        protocol = "DNS" if dns else "HTTP"
+        protocol = _PROTOCOLS.get(type(message), "Unknown L7")
         common: list[Cell] = []
+        found = Counted()
         if self.flows:
             common.append(self.flows.cell(told, protocol, "L7", protocol, verdict_text(record.verdict)))
         if self._policy:
@@ -96,7 +97,7 @@ class MessageMetrics:
             common.extend(self._world.message_cells(told, protocol, record.verdict, record.dst_port, stream))
         if isinstance(message, DnsMessage):
             found = self._dns.resolve(told, record.verdict, message)
-        else:
+        elif isinstance(message, HttpMessage):
             found = self._http.resolve(told, message)
         return found._replace(counters=(*common, *found.counters))
 
@@ -105,7 +106,9 @@ def _distinct(message: L7Message) -> tuple[object, ...]:
     """What metrics tell apart in a message."""
     if isinstance(message, DnsMessage):
         return message.query, message.qtypes, message.rcode, message.response, len(message.ips), message.rrtypes
-    return message.method, message.protocol, message.code, message.latency_ns != 0
+    if isinstance(message, HttpMessage):
+        return message.method, message.protocol, message.code, message.latency_ns != 0
+    return (type(message),)
 
 
 class Dns:

@@ -21,11 +21,15 @@ from daemon.flows.metrics.tables import Cells, Tables, Told
 from daemon.flows.record import RowArray
 from daemon.flows.texts import ICMP, ICMPV6, PROTOCOLS, SCTP, TCP, TcpFlag, icmp_text
 from daemon.proto import flow_pb2
-from ebpf.constants import Point, Verdict
+from ebpf.constants import Verdict
 
 POLICY_DENIED = int(flow_pb2.DropReason.POLICY_DENIED)
 _KNOWN = np.isin(np.arange(256), KNOWN[1:])
-_POINTS: dict[int, str] = {Point.TO_ENDPOINT: "to-endpoint", Point.TO_STACK: "to-stack"}
+# Hubble's trace points, by their numbers
+_POINTS = (
+    "to-endpoint", "to-proxy", "to-host", "to-stack", "to-overlay", "from-endpoint",
+    "from-proxy", "from-host", "from-stack", "from-overlay", "from-network", "to-network",
+)  # fmt: skip
 # RFC 9260, section 3.2, those that Hubble tells apart
 _CHUNKS = {1: "INIT", 2: "INIT_ACK", 6: "ABORT", 7: "SHUTDOWN", 8: "SHUTDOWN_ACK", 14: "SHUTDOWN_COMPLETE"}
 
@@ -50,7 +54,7 @@ class Flows:
 
     def cells(self, shape: Shape, told: Told) -> Cells:
         dropped = shape.verdict == Verdict.DROPPED
-        kind = ("Drop", "") if dropped else ("Trace", _POINTS.get(shape.where, str(shape.where)))
+        kind = ("Drop", "") if dropped else ("Trace", _point(shape.where))
         yield self.flows.cell(told, shape.protocol_text, *kind, verdict_text(shape.verdict))
 
 
@@ -164,6 +168,10 @@ SHAPES: Mapping[Handler, Callable[[HandlerConfig, Tables], ShapeHandler]] = {
     Handler.FLOWS_TO_WORLD: World,
 }
 PORTS: Mapping[Handler, Callable[[HandlerConfig, Tables], PortHandler]] = {Handler.PORT_DISTRIBUTION: Ports}
+
+
+def _point(number: int) -> str:
+    return _POINTS[number] if number < len(_POINTS) else str(number)
 
 
 def _is_icmp(protocol: int) -> bool:

@@ -17,8 +17,8 @@ from daemon.flows.metrics.series import HistogramCell
 from daemon.flows.metrics.stage import CountStage, Keys, ValueStage, make_room
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.record import RowArray
-from daemon.flows.texts import PROTOCOLS, TCP, TcpFlag
-from ebpf.constants import EventKind, Failure
+from daemon.flows.texts import FAILURES, PROTOCOLS, TCP, TcpFlag
+from ebpf.constants import EventKind
 
 _REMEMBERED = 65_536  # connections with retransmits
 _MICROSECOND = 1e-6
@@ -50,13 +50,18 @@ class TcpMetrics:
         measured = _measured(rows)
         if measured.any():
             self._rtts.put(_initiated(measured, *columns), rows["srtt_us"][measured] * _MICROSECOND)
-        failed = rows["failure"] != 0
-        if failed.any():
-            kinds = (rows["proto"][failed].astype(np.uint64) << np.uint64(8)) | np.minimum(rows["failure"][failed], 255)
-            self._failed.put(_initiated(failed, *columns) << np.uint64(16) | kinds)
+        self.put_failures(rows, sources, destinations, directions)
         repeated = rows["retransmits"] != 0
         if repeated.any():
             self._repeat(rows[repeated], _initiated(repeated, *columns))
+
+    def put_failures(self, rows: RowArray, sources: Keys, destinations: Keys, directions: Keys) -> None:
+        """Stage the records (n,) that tell a failure."""
+        failed = rows["failure"] != 0
+        if failed.any():
+            kinds = (rows["proto"][failed].astype(np.uint64) << np.uint64(8)) | np.minimum(rows["failure"][failed], 255)
+            talking = _initiated(failed, sources, destinations, directions, rows["reply"])
+            self._failed.put(talking << np.uint64(16) | kinds)
 
     @staticmethod
     def _shaken(rows: RowArray) -> Keys:
@@ -95,12 +100,9 @@ class TcpMetrics:
         protocol = PROTOCOLS.get(key >> 8 & 0xFF, "Unknown L4")
         talking = key >> 16
         told = self._tables.told(talking)
-        yield self._failures.cell(told, failure_text(key & 0xFF), protocol, reporter(unpack_talk(talking)[2]))
-
-
-def failure_text(number: int) -> str:
-    """`timed-out`; the number where it has no name."""
-    return Failure(number).name.lower().replace("_", "-") if number in list(Failure) else str(number)
+        yield self._failures.cell(
+            told, FAILURES.get(key & 0xFF, str(key & 0xFF)), protocol, reporter(unpack_talk(talking)[2])
+        )
 
 
 def _measured(rows: RowArray) -> Keys:

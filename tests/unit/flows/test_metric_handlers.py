@@ -11,6 +11,7 @@ from daemon.flows.l7 import DnsMessage, HttpMessage
 from daemon.flows.metrics import Decider, FlowMetrics
 from daemon.flows.metrics.policy import PolicyOf
 from daemon.flows.record import read_record
+from daemon.flows.texts import FAILURES
 from ebpf.constants import Direction, EventKind, Failure, Verdict
 from tests.unit.flows.samples import BACKEND, FRONTEND, RESOLVER, WORLD, Bench, row, rows
 
@@ -229,10 +230,24 @@ def test_failures_are_counted_by_reason_in_the_initiators_direction(failure: Fai
     entry = "remora-tcp:sourceContext=workload;destinationContext=workload"
     answer = {"src": BACKEND, "dst": FRONTEND, "reply": 1, "failure": failure, "kind": EventKind.END}
     bench = _counted(entry, answer, {"failure": failure, "proto": 17}, {})
-    name, reason = "remora_connections_failed_total", failure.name.lower().replace("_", "-")
+    name, reason = "remora_connections_failed_total", FAILURES[failure]
     assert bench.sample(name, reason=reason, protocol="TCP", **BETWEEN) == 1
     assert bench.sample(name, reason=reason, protocol="UDP", **BETWEEN) == 1
     assert bench.sample(name) == 2
+
+
+def test_a_query_that_nobody_answered_is_a_failure_and_no_flow() -> None:
+    bench = Bench(metrics=["remora-tcp:sourceContext=workload", "flow"])
+    late = {"dst": RESOLVER, "proto": 17, "kind": EventKind.L7, "failure": Failure.NO_ANSWER}
+    bench.metrics.count_failures(rows(late))
+    assert bench.sample("remora_connections_failed_total", reason="no-answer", source="shop/frontend") == 1
+    assert bench.sample("hubble_flows_processed_total") == 0
+
+
+def test_trace_points_have_hubbles_names() -> None:
+    bench = _counted("flow", {"point": 2}, {"point": 7}, {"point": 99})
+    found = {dict(labels)["subtype"] for labels in bench.samples("hubble_flows_processed_total")}
+    assert found == {"to-host", "from-host", "99"}
 
 
 def test_nothing_is_counted_where_nothing_is_asked() -> None:
