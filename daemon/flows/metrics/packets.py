@@ -30,6 +30,7 @@ _POINTS = (
     "to-endpoint", "to-proxy", "to-host", "to-stack", "to-overlay", "from-endpoint",
     "from-proxy", "from-host", "from-stack", "from-overlay", "from-network", "to-network",
 )  # fmt: skip
+_SOCKETS = ("from-host", "to-host")
 # RFC 9260, section 3.2, those that Hubble tells apart
 _CHUNKS = {1: "INIT", 2: "INIT_ACK", 6: "ABORT", 7: "SHUTDOWN", 8: "SHUTDOWN_ACK", 14: "SHUTDOWN_COMPLETE"}
 
@@ -70,13 +71,14 @@ class Drops:
 
 
 class Flags:
-    """`tcp`: flags of forwarded segments."""
+    """`tcp`: flags of forwarded segments. What a socket tells is no segment: its SYN would miss the SYN-ACK."""
 
     def __init__(self, config: HandlerConfig, tables: Tables) -> None:
         self._flags = tables.counter(config, catalogue.FLAGS)
 
     def cells(self, shape: Shape, told: Told) -> Cells:
-        if shape.protocol == TCP and shape.verdict in (Verdict.FORWARDED, REDIRECTED):
+        forwarded = shape.verdict in (Verdict.FORWARDED, REDIRECTED)
+        if shape.protocol == TCP and forwarded and _point(shape.where) not in _SOCKETS:
             for flag in _flag_names(shape.detail):
                 yield self._flags.cell(told, flag, shape.family)
 

@@ -1,8 +1,9 @@
 """`remora-tcp`: how connections do, from the records that tell it. Always in the direction of the initiator.
 
 The round trip is taken from records of active connections and at their end; the handshake from the record of the
-initiator's first ACK; a failure from the one record that tells it. Retransmits stand in records as totals of their
-connection, so what was counted last is remembered, for connections that have any.
+initiator's first ACK, or from a socket's first record, which comes with its end; a failure from the one record that
+tells it. Retransmits stand in records as totals of their connection, so what was counted last is remembered, for
+connections that have any.
 """
 
 from __future__ import annotations
@@ -65,12 +66,13 @@ class TcpMetrics:
 
     @staticmethod
     def _shaken(rows: RowArray) -> Keys:
-        """The records of a first ACK: bare, or with data in the initiator's second packet."""
-        chosen: Keys = (rows["handshake"] != 0) & (rows["kind"] == EventKind.FLAGS) & (rows["reply"] == 0)
+        """The records of a first ACK: bare, or with data in the initiator's second packet; or those of a socket."""
+        chosen: Keys = (rows["handshake"] != 0) & (rows["kind"] <= EventKind.FLAGS) & (rows["reply"] == 0)
         if chosen.any():
             flags = rows["tcp_flags"]
             bare = (flags & np.uint8(TcpFlag.PSH)) == 0
-            chosen &= (flags & _NO_ACK == 0) & (bare | (rows["forward_packets"] == 2))
+            segment = (flags & _NO_ACK == 0) & (bare | (rows["forward_packets"] == 2))
+            chosen &= segment | (rows["kind"] == EventKind.NEW)
         return chosen
 
     def _repeat(self, rows: RowArray, talking: Keys) -> None:

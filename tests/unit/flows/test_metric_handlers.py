@@ -200,6 +200,16 @@ def test_a_first_ack_that_carries_data_is_a_handshake_too() -> None:
     assert bench.sample("remora_tcp_handshake_seconds_count") == 1
 
 
+def test_a_socket_tells_the_handshake_with_its_first_record() -> None:
+    bench = _counted("remora-tcp", {"kind": EventKind.NEW, "handshake": 900, "point": 7})
+    assert bench.sample("remora_tcp_handshake_seconds_count", reporter="client") == 1
+
+
+def test_flags_of_sockets_do_not_count_as_they_are_no_segments() -> None:
+    bench = _counted("tcp", {"point": 7}, {"point": 2}, {"point": 3})
+    assert bench.sample("hubble_tcp_flags_total", flag="SYN") == 1
+
+
 def test_round_trips_are_taken_from_active_connections_and_from_ends() -> None:
     bench = _counted(
         "remora-tcp:sourceContext=workload;destinationContext=workload",
