@@ -149,6 +149,11 @@ def program_id(fd: int) -> int:
     return int(program_info(fd).id)
 
 
+def enable_statistics() -> int:
+    """Let the kernel count runs and time of all programs while the returned descriptor is open; raises KernelError."""
+    return call("cannot switch the statistics of programs on", "bpf_enable_stats", 0)
+
+
 def supports_program(kind: ProgramType) -> bool:
     """Does the running kernel load programs of this type?"""
     return bool(library().libbpf_probe_bpf_prog_type(int(kind), None) == 1)

@@ -263,6 +263,16 @@ static inline int parse_ports(struct __sk_buff *skb, struct packet *p, u32 heade
 	return PARSE_OK;
 }
 
+/* The type of the first chunk stands where ICMP has its own. */
+static inline int parse_sctp(struct __sk_buff *skb, struct packet *p)
+{
+	if (parse_ports(skb, p, 12) != PARSE_OK)
+		return PARSE_TRUNCATED;
+	if (bpf_skb_load_bytes(skb, p->at, &p->icmp_type, sizeof(p->icmp_type)) < 0)
+		p->icmp_type = 0; /* a header and nothing else */
+	return PARSE_OK;
+}
+
 static inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
 {
 	u16 icmp[4]; /* type and code, checksum, identifier, sequence */
@@ -288,7 +298,7 @@ static inline int parse_transport(struct __sk_buff *skb, struct packet *p)
 	if (p->proto == IPPROTO_UDP_)
 		return parse_ports(skb, p, 8);
 	if (p->proto == IPPROTO_SCTP_)
-		return parse_ports(skb, p, 12);
+		return parse_sctp(skb, p);
 	if (p->proto == IPPROTO_ICMP_ || p->proto == IPPROTO_ICMPV6_)
 		return parse_icmp(skb, p);
 	return PARSE_OK;

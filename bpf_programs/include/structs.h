@@ -115,7 +115,7 @@ struct flow_event {
 	u8 direction; /* enum direction */
 	u8 reply;     /* 1: from the responder */
 	u8 tcp_flags; /* of this packet */
-	u8 icmp_type;
+	u8 icmp_type; /* of SCTP: type of the first chunk */
 	u8 icmp_code;
 	u8 marks; /* enum mark */
 	u8 src_mac[MAC_LEN];

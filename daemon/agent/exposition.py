@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from threading import Thread
 
-from prometheus_client import CollectorRegistry, exposition
+from prometheus_client import CollectorRegistry, disable_created_metrics, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
@@ -37,6 +37,7 @@ class Exposition:
 
     def __init__(self, texts: Sequence[Text], collectors: Sequence[Collector]) -> None:
         self._texts = texts
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # series that Prometheus has no use for
         self._registry = CollectorRegistry()
         for collector in collectors:
             self._registry.register(collector)

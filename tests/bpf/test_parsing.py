@@ -14,7 +14,7 @@ from scapy.layers.inet6 import (
     fragment6,
 )
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
-from scapy.layers.sctp import SCTP
+from scapy.layers.sctp import SCTP, SCTPChunkAbort, SCTPChunkInit
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses
@@ -72,6 +72,12 @@ def test_vlan_tags_are_looked_behind_and_marked(wire: Wire, tags: Packet) -> Non
 def test_ports_of_udp_and_sctp_are_read(wire: Wire, transport: Packet, proto: int) -> None:
     (row,) = wire.sends(ETHER / V4 / transport / Raw(b"x" * 20))
     assert (*ends(row), row["proto"]) == ("10.0.0.1", 5000, "10.0.0.2", 6000, proto)
+
+
+@pytest.mark.parametrize("chunk", [SCTPChunkInit(), SCTPChunkAbort()], ids=["INIT", "ABORT"])
+def test_the_first_chunk_of_sctp_has_its_type(wire: Wire, chunk: Packet) -> None:
+    (row,) = wire.sends(ETHER / V4 / SCTP(sport=5000, dport=6000) / chunk)
+    assert (row["icmp_type"], row["icmp_code"]) == (chunk.type, 0)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class Kind(Enum):
     """Types of metrics, in Prometheus' words."""
 
     COUNTER = "counter"
+    GAUGE = "gauge"
     HISTOGRAM = "histogram"
 
 
@@ -102,4 +103,4 @@ KEPT_OUT = Spec(
     "Counts without a series of their own, because the metric has reached its limit.",
     ("metric",),
 )
-SERIES = Spec("remora_metric_series", "Series that a metric has now.", ("metric",))
+SERIES = Spec("remora_metric_series", "Series that a metric has now.", ("metric",), Kind.GAUGE)

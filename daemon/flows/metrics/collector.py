@@ -19,11 +19,11 @@ from daemon.flows.metrics.columns import Shape, ports, shapes, talk, talks, unpa
 from daemon.flows.metrics.contexts import needed
 from daemon.flows.metrics.ends import EndTable
 from daemon.flows.metrics.messages import MessageMetrics
-from daemon.flows.metrics.options import Handler, HandlerConfig, parse
+from daemon.flows.metrics.options import Context, Handler, HandlerConfig, parse
 from daemon.flows.metrics.packets import PORTS, SHAPES, Flows, PortHandler, ShapeHandler, World
 from daemon.flows.metrics.policy import PolicyMetrics, PolicyOf, unknown_policy
 from daemon.flows.metrics.series import SERIES_LIMIT, LostSource, counters
-from daemon.flows.metrics.stage import STAGED, CountStage, ValueStage
+from daemon.flows.metrics.stage import STAGED, CountStage, Keys, Stale, ValueStage
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.metrics.tcp import TcpMetrics
 from daemon.flows.names import DnsNames
@@ -31,6 +31,7 @@ from daemon.flows.record import FlowRecord, RowArray
 from daemon.model import Directory
 
 REFRESH_NS = 2 * 10**9  # after so long a workload is asked for its name again
+NAMES_NS = 60 * 10**9  # after so long labels with DNS names are made anew
 CLEAN_NS = 10 * 10**9  # between two looks for series that may go
 
 
@@ -49,12 +50,13 @@ class FlowMetrics:
         chosen = {config.handler: config for config in (parse(None) if configs is None else configs)}
         self._lock = Lock()
         self._now = now
-        self._refreshed = self._cleaned = now()
+        self._refreshed = self._cleaned = self._named = now()
         self._ends = EndTable(directory, needed(chosen.values()))
         self._tables = Tables(self._ends, names if names is not None else DnsNames(), limit)
         self._columns = _Columns(chosen, self._tables, policy_of)
         self._messages = MessageMetrics(chosen, self._tables, self._columns.world, self._columns.policy)
         self._messages.flows = self._columns.flows
+        self._by_name = any(Context.DNS in some for one in chosen.values() for some in one.contexts.values())
         self._lost: Counter[LostSource] = Counter()
         self._undecoded = 0
 
@@ -64,6 +66,12 @@ class FlowMetrics:
             self._tend()
             for start in range(0, len(rows), STAGED):
                 self._columns.put(rows[start : start + STAGED])
+
+    def count_failures(self, rows: RowArray) -> None:
+        """Count only the failures in records (n,) that are no packets: a query that nobody answered."""
+        with self._lock:
+            for start in range(0, len(rows), STAGED):
+                self._columns.put_failures(rows[start : start + STAGED])
 
     def count_message(self, record: FlowRecord, message: L7Message) -> None:
         """Count an application message and the record that carried it."""
@@ -122,10 +130,17 @@ class FlowMetrics:
         if gone:
             self._tables.forget(gone)
         if self._tables.make_room() or gone:
-            self._columns.forget()
-            self._messages.forget()
+            self._forget(self._tables.stale(gone))
         if gone:
             self._ends.release(gone)
+        if self._by_name and now - self._named >= NAMES_NS:
+            self._named = now
+            self._tables.forget_names()
+            self._forget(lambda *_: True)
+
+    def _forget(self, stale: Stale) -> None:
+        self._columns.forget(stale)
+        self._messages.forget(stale)
 
 
 class _Columns:
@@ -146,16 +161,25 @@ class _Columns:
             else None
         )
         self._tcp = TcpMetrics(configs[Handler.REMORA_TCP], tables) if Handler.REMORA_TCP in configs else None
-        self._shapes = CountStage(self._shape_cells)
-        self._ports = CountStage(self._port_cells)
+        self._shapes = CountStage(self._shape_cells, 28)
+        self._ports = CountStage(self._port_cells, 24)
         policy = [self.policy.stage] if self.policy else []
         tcp = self._tcp.stages if self._tcp else ()
         self._stages: tuple[CountStage | ValueStage, ...] = (self._shapes, self._ports, *policy, *tcp)
 
+    def put_failures(self, rows: RowArray) -> None:
+        """Stage the failures of up to STAGED records."""
+        if self._tcp:
+            self._tcp.put_failures(rows, *self._ends(rows), rows["direction"])
+
+    def _ends(self, rows: RowArray) -> tuple[Keys, Keys]:
+        """Numbers of sources and destinations, (n,) each."""
+        ends = self._tables.ends
+        return ends.column(rows["src_workload"], rows["src"]), ends.column(rows["dst_workload"], rows["dst"])
+
     def put(self, rows: RowArray) -> None:
         """Stage up to STAGED records."""
-        sources = self._tables.ends.column(rows["src_workload"], rows["src"])
-        destinations = self._tables.ends.column(rows["dst_workload"], rows["dst"])
+        sources, destinations = self._ends(rows)
         talking = talks(sources, destinations, rows["direction"])
         if self._shape_handlers:
             self._shapes.put(shapes(rows, talking))
@@ -173,10 +197,10 @@ class _Columns:
         for stage in self._stages:
             stage.flush()
 
-    def forget(self) -> None:
-        """Ask for all series anew."""
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for series that are stale."""
         for stage in self._stages:
-            stage.forget()
+            stage.forget(stale)
 
     def _shape_cells(self, packed: int) -> Cells:
         shape: Shape = unpack_shape(packed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 from daemon.flows.metrics.options import Context, HandlerConfig, Label, Place
@@ -105,62 +106,64 @@ def _label(labels: tuple[str, ...], prefix: str) -> str:
     return next((label.removeprefix(prefix) for label in labels if label.startswith(prefix)), "")
 
 
+Way = Callable[[End, End], str]
+"""Says something of an end (the first one) that talks with another."""
+
+
 class Labeller:
     """Names of the labels that a handler's settings add, and their values for a talk."""
 
     def __init__(self, config: HandlerConfig, dns: DnsNames) -> None:
-        self._config = config
         self._dns = dns
-        ends = ("source", Place.SOURCE), ("destination", Place.DESTINATION)
-        self._ends = [(name, place) for name, place in ends if any(_place(place, one) for one in config.contexts)]
-        self.names = (*(label.value for label in config.labels), *(name for name, _ in self._ends))
+        self._labels = tuple(_label_way(label) for label in config.labels)
+        places = [place for place in (Place.SOURCE, Place.DESTINATION) if _asked(place, config)]
+        self._ends = {
+            direction: [(place is Place.SOURCE, self._ways(place, direction, config)) for place in places]
+            for direction in (0, *Direction)
+        }
+        self.names = (*(label.value for label in config.labels), *(place.name.lower() for place in places))
 
     def values(self, talk: Talk) -> tuple[str, ...]:
         """One value for each of `names`; "" where nothing is known."""
-        labels = (_label_value(label, talk) for label in self._config.labels)
-        return (*labels, *(self._end(place, talk) for _, place in self._ends))
+        found = [way(talk) for way in self._labels]
+        for source, ways in self._ends[talk.direction]:
+            end, other = (talk.source, talk.destination) if source else (talk.destination, talk.source)
+            found.append(next((value for way in ways if (value := way(end, other))), ""))
+        return tuple(found)
 
-    def _end(self, place: Place, talk: Talk) -> str:
-        source = place is Place.SOURCE
-        end, other = (talk.source, talk.destination) if source else (talk.destination, talk.source)
-        for context in (*self._directed(place, talk.direction), *self._config.contexts.get(place, ())):
-            value = self._names(other, end) if context is Context.DNS else _VALUES[context](end)
-            if value:
-                return value
-        return ""
+    def _ways(self, place: Place, direction: int, config: HandlerConfig) -> tuple[Way, ...]:
+        """What is tried for an end, in this order."""
+        directed = Place[f"{place.name}_{Direction(direction).name}"] if direction else place
+        contexts = dict.fromkeys((*config.contexts.get(directed, ()), *config.contexts.get(place, ())))
+        return tuple(self._names if context is Context.DNS else _WAYS[context] for context in contexts)
 
-    def _directed(self, place: Place, direction: int) -> tuple[Context, ...]:
-        if direction not in (Direction.EGRESS, Direction.INGRESS):
-            return ()
-        return self._config.contexts.get(Place[f"{place.name}_{Direction(direction).name}"], ())
-
-    def _names(self, asker: End, end: End) -> str:
-        return ",".join(self._dns.names(asker.address, end.address))
+    def _names(self, end: End, other: End) -> str:
+        return ",".join(self._dns.names(other.address, end.address))
 
 
-def _place(place: Place, option: Place) -> bool:
-    return option.name.startswith(place.name)
+def _asked(place: Place, config: HandlerConfig) -> bool:
+    return any(option.name.startswith(place.name) for option in config.contexts)
 
 
 def _in_namespace(end: End, name: str) -> str:
     return f"{end.namespace}/{name}" if end.namespace and name else name
 
 
-def _ip(end: End) -> str:
+def _ip(end: End, _: object = None) -> str:
     return addresses.text(end.address) if end.address else ""
 
 
-_VALUES: Mapping[Context, Callable[[End], str]] = {
-    Context.IDENTITY: lambda end: end.identity,
-    Context.NAMESPACE: lambda end: end.namespace,
-    Context.POD: lambda end: _in_namespace(end, end.pod),
-    Context.POD_NAME: lambda end: end.pod,
-    Context.POD_SHORT: lambda end: _in_namespace(end, _HASHES.sub("", end.pod)),
+_WAYS: Mapping[Context, Way] = {
+    Context.IDENTITY: lambda end, _: end.identity,
+    Context.NAMESPACE: lambda end, _: end.namespace,
+    Context.POD: lambda end, _: _in_namespace(end, end.pod),
+    Context.POD_NAME: lambda end, _: end.pod,
+    Context.POD_SHORT: lambda end, _: _in_namespace(end, _HASHES.sub("", end.pod)),
     Context.IP: _ip,
-    Context.RESERVED_IDENTITY: lambda end: end.reserved,
-    Context.WORKLOAD: lambda end: _in_namespace(end, end.workload),
-    Context.WORKLOAD_NAME: lambda end: end.workload,
-    Context.APP: lambda end: end.app,
+    Context.RESERVED_IDENTITY: lambda end, _: end.reserved,
+    Context.WORKLOAD: lambda end, _: _in_namespace(end, end.workload),
+    Context.WORKLOAD_NAME: lambda end, _: end.workload,
+    Context.APP: lambda end, _: end.app,
 }
 
 
@@ -175,9 +178,12 @@ def reporter(direction: int) -> str:
     return {int(Direction.EGRESS): "client", int(Direction.INGRESS): "server"}.get(direction, "unknown")
 
 
-def _label_value(label: Label, talk: Talk) -> str:
+def _label_way(label: Label) -> Callable[[Talk], str]:
+    """How a label of `labelsContext` is filled."""
     if label is Label.TRAFFIC_DIRECTION:
-        return direction_text(talk.direction)
+        return lambda talk: direction_text(talk.direction)
     side, _, field = label.value.partition("_")
-    end = talk.source if side == "source" else talk.destination
-    return _ip(end) if field == "ip" else str(getattr(end, _LABEL_FIELDS.get(field, field)))
+    whose = attrgetter(side)
+    if field == "ip":
+        return lambda talk: _ip(whose(talk))
+    return attrgetter(f"{side}.{_LABEL_FIELDS.get(field, field)}")

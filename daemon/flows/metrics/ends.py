@@ -53,7 +53,7 @@ class EndTable:
         self.outside = np.zeros(1 << BITS, np.bool_)
         """by number: is this the world?"""
         self._mixers = [np.uint64(secrets.randbits(64) | 1) for _ in range(3)]
-        self._keys = np.zeros(_SLOTS, np.uint64)
+        self._keys = np.zeros(_SLOTS, np.uint64 if self.by_address else np.uint32)
         self._values = np.zeros(_SLOTS, np.uint16)
         self.refresh()
 

@@ -19,14 +19,14 @@ from daemon.flows.metrics.options import Flag, Handler, HandlerConfig
 from daemon.flows.metrics.packets import World, verdict_text
 from daemon.flows.metrics.policy import PolicyMetrics
 from daemon.flows.metrics.series import Cell, Exemplar, HistogramCell
-from daemon.flows.metrics.stage import make_room
-from daemon.flows.metrics.tables import LabelledCounter, LabelledHistogram, Tables, Told
+from daemon.flows.metrics.stage import Stale, make_room
+from daemon.flows.metrics.tables import C, Labelled, LabelledCounter, Tables, Told
 from daemon.flows.record import FlowRecord
 from daemon.flows.texts import TCP, rcode_text
 from ebpf.constants import Verdict
 
 _POLICY_DENIED = "Policy denied"
-_PROTOCOLS: dict[type, str] = {DnsMessage: "DNS", HttpMessage: "HTTP", TlsMessage: "TLS"}
+_PROTOCOLS: Mapping[type, str] = {DnsMessage: "DNS", HttpMessage: "HTTP", TlsMessage: "TLS"}
 _KEPT = 8_192  # messages whose cells are remembered
 
 
@@ -54,11 +54,11 @@ class MessageMetrics:
         self._world = world
         self._policy = policy
         self.flows: LabelledCounter | None = None
-        self._kept: dict[tuple[object, ...], Counted] = {}
+        self._kept: dict[tuple[int, tuple[object, ...]], Counted] = {}
 
     def count(self, talking: int, record: FlowRecord, message: L7Message) -> None:
         """Count a message between the ends of a packed talk, and the record that carried it."""
-        key = (talking, record.verdict, record.dst_port if self._world else 0, *_distinct(message))
+        key = talking, (record.verdict, record.dst_port if self._world else 0, *_distinct(message))
         counted = self._kept.get(key)
         if counted is None:
             make_room(self._kept, _KEPT)
@@ -68,9 +68,11 @@ class MessageMetrics:
         if message.latency_ns:
             self._measure(counted, message)
 
-    def forget(self) -> None:
-        """Ask for all cells anew."""
-        self._kept.clear()
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for cells that are stale."""
+        gone = [key for key, one in self._kept.items() if stale(key[0], (*one.counters, *one.histograms))]
+        for key in gone:
+            del self._kept[key]
 
     def _measure(self, counted: Counted, message: L7Message) -> None:
         seconds = message.latency_ns / 1e9
@@ -85,6 +87,7 @@ class MessageMetrics:
         told = self._tables.told(talking)
         protocol = _PROTOCOLS[type(message)]
         common: list[Cell] = []
+        found = Counted()
         if self.flows:
             common.append(self.flows.cell(told, protocol, "L7", protocol, verdict_text(record.verdict)))
         if self._policy:
@@ -96,8 +99,6 @@ class MessageMetrics:
             found = self._dns.resolve(told, record.verdict, message)
         elif isinstance(message, HttpMessage):
             found = self._http.resolve(told, message)
-        else:
-            found = Counted()
         return found._replace(counters=(*common, *found.counters))
 
 
@@ -128,7 +129,7 @@ class Dns:
     def resolve(self, told: Told, verdict: int, message: DnsMessage) -> Counted:
         words = (reporter(told.talk.direction),)
         timed = self._latency if message.response else None
-        histograms = _one_histogram(timed, told.turned(), rcode_text(message.rcode), *words)
+        histograms = _one(timed, told.turned(), rcode_text(message.rcode), *words)
         ignored = self._ignore_aaaa and message.qtypes == ("AAAA",)
         return Counted(() if ignored or not self._hubble else self._counters(told, verdict, message), histograms)
 
@@ -165,15 +166,11 @@ class Http:
         words = (message.method, message.protocol, str(message.code), side)
         asked = _one(self._requests, told.turned(), *words) if self._with_status else ()
         histograms = (
-            *_one_histogram(self._durations, told.turned(), message.method, side),
-            *_one_histogram(self._own, told.turned(), message.method, f"{message.code // 100}xx", side),
+            *_one(self._durations, told.turned(), message.method, side),
+            *_one(self._own, told.turned(), message.method, f"{message.code // 100}xx", side),
         )
         return Counted((*_one(self._answers, told, *words), *asked), histograms, self._exemplars)
 
 
-def _one(counter: LabelledCounter | None, told: Told, *own: str) -> tuple[Cell, ...]:
-    return (counter.cell(told, *own),) if counter else ()
-
-
-def _one_histogram(histogram: LabelledHistogram | None, told: Told, *own: str) -> tuple[HistogramCell, ...]:
-    return (histogram.cell(told, *own),) if histogram else ()
+def _one(metric: Labelled[C] | None, told: Told, *own: str) -> tuple[C, ...]:
+    return (metric.cell(told, *own),) if metric else ()

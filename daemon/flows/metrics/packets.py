@@ -21,17 +21,16 @@ from daemon.flows.metrics.tables import Cells, Tables, Told
 from daemon.flows.record import RowArray
 from daemon.flows.texts import ICMP, ICMPV6, PROTOCOLS, SCTP, TCP, TcpFlag, icmp_text
 from daemon.proto import flow_pb2
-from ebpf.constants import Point, Verdict
+from ebpf.constants import Verdict
 
 POLICY_DENIED = int(flow_pb2.DropReason.POLICY_DENIED)
 _KNOWN = np.isin(np.arange(256), KNOWN[1:])
-_POINTS: dict[int, str] = {
-    Point.TO_ENDPOINT: "to-endpoint",
-    Point.TO_HOST: "to-host",
-    Point.TO_STACK: "to-stack",
-    Point.FROM_HOST: "from-host",
-    Point.FROM_NETWORK: "from-network",
-}
+# Hubble's trace points, by their numbers
+_POINTS = (
+    "to-endpoint", "to-proxy", "to-host", "to-stack", "to-overlay", "from-endpoint",
+    "from-proxy", "from-host", "from-stack", "from-overlay", "from-network", "to-network",
+)  # fmt: skip
+_SOCKETS = ("from-host", "to-host")
 # RFC 9260, section 3.2, those that Hubble tells apart
 _CHUNKS = {1: "INIT", 2: "INIT_ACK", 6: "ABORT", 7: "SHUTDOWN", 8: "SHUTDOWN_ACK", 14: "SHUTDOWN_COMPLETE"}
 
@@ -56,7 +55,7 @@ class Flows:
 
     def cells(self, shape: Shape, told: Told) -> Cells:
         dropped = shape.verdict == Verdict.DROPPED
-        kind = ("Drop", "") if dropped else ("Trace", _POINTS.get(shape.where, str(shape.where)))
+        kind = ("Drop", "") if dropped else ("Trace", _point(shape.where))
         yield self.flows.cell(told, shape.protocol_text, *kind, verdict_text(shape.verdict))
 
 
@@ -72,13 +71,14 @@ class Drops:
 
 
 class Flags:
-    """`tcp`: flags of forwarded segments."""
+    """`tcp`: flags of forwarded segments. What a socket tells is no segment: its SYN would miss the SYN-ACK."""
 
     def __init__(self, config: HandlerConfig, tables: Tables) -> None:
         self._flags = tables.counter(config, catalogue.FLAGS)
 
     def cells(self, shape: Shape, told: Told) -> Cells:
-        if shape.protocol == TCP and shape.verdict in (Verdict.FORWARDED, REDIRECTED):
+        forwarded = shape.verdict in (Verdict.FORWARDED, REDIRECTED)
+        if shape.protocol == TCP and forwarded and _point(shape.where) not in _SOCKETS:
             for flag in _flag_names(shape.detail):
                 yield self._flags.cell(told, flag, shape.family)
 
@@ -170,6 +170,10 @@ SHAPES: Mapping[Handler, Callable[[HandlerConfig, Tables], ShapeHandler]] = {
     Handler.FLOWS_TO_WORLD: World,
 }
 PORTS: Mapping[Handler, Callable[[HandlerConfig, Tables], PortHandler]] = {Handler.PORT_DISTRIBUTION: Ports}
+
+
+def _point(number: int) -> str:
+    return _POINTS[number] if number < len(_POINTS) else str(number)
 
 
 def _is_icmp(protocol: int) -> bool:

@@ -53,7 +53,7 @@ class PolicyMetrics:
         self._policies = tables.counter(own, catalogue.OWN_VERDICTS) if own else None
         self._tables = tables
         self._policy_of = policy_of
-        self.stage = CountStage(self._cells)
+        self.stage = CountStage(self._cells, 28)
 
     def put(self, rows: RowArray, talking: Keys) -> None:
         """Stage the records (n,) that tell of a verdict."""

@@ -4,8 +4,8 @@ A series' line is put into words once, when the series begins; a scrape only add
 told in some ten milliseconds that way, and counting is an addition to a cell.
 
 Whoever counts keeps cells; the cell beyond the limit is the same for all series that found no room. When series go,
-because their workloads did or because a full metric has some that nobody counted in for long, cells that were kept
-must be asked for anew.
+because their workloads did or because a full metric has some that nobody counted in for long, cells that are marked as
+gone must be asked for anew.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Exemplar:
 class Cell:
     """One counter."""
 
-    __slots__ = ("exemplar", "head", "idle", "pairs", "seen", "value")
+    __slots__ = ("exemplar", "gone", "head", "idle", "pairs", "seen", "value")
 
     def __init__(self, spec: Spec, labels: str) -> None:
         self.head = f"{spec.name}{labels and f'{{{labels}}}'} ".encode()
@@ -58,6 +58,7 @@ class Cell:
         self.pairs: set[int] = set()
         self.exemplar: Exemplar | None = None
         self.seen = self.idle = 0
+        self.gone = False
 
     @property
     def total(self) -> int:
@@ -71,7 +72,7 @@ class Cell:
 class HistogramCell:
     """One histogram: counts by bucket (not cumulated, the last one beyond all bounds) and the sum."""
 
-    __slots__ = ("_bounds", "counts", "exemplars", "heads", "idle", "pairs", "seen", "sum")
+    __slots__ = ("_bounds", "counts", "exemplars", "gone", "heads", "idle", "pairs", "seen", "sum")
 
     def __init__(self, spec: Spec, labels: str) -> None:
         self._bounds = spec.buckets
@@ -84,6 +85,7 @@ class HistogramCell:
         self.pairs: set[int] = set()
         self.exemplars: dict[int, Exemplar] = {}
         self.seen = self.idle = 0
+        self.gone = False
 
     @property
     def total(self) -> int:
@@ -123,6 +125,7 @@ class Metric(Generic[C]):
         self._limit = limit
         self._cells: dict[tuple[str, ...], C] = {}
         self._overflow: C = self._kind(spec, "")
+        self._overflow.gone = True  # whoever keeps it should ask again when there may be room
         if not self.names:
             self.cell(())
 
@@ -152,7 +155,7 @@ class Metric(Generic[C]):
             if cell.pairs:
                 cell.pairs -= pairs
                 if not cell.pairs:
-                    del self._cells[values]
+                    self._drop(values)
 
     def make_room(self) -> bool:
         """One round of cleaning: a metric that is full gives up what was idle for long; is any gone?"""
@@ -164,8 +167,11 @@ class Metric(Generic[C]):
             cell.idle = cell.idle + 1 if total == cell.seen else 0
             cell.seen = total
             if cell.idle >= IDLE_ROUNDS:
-                del self._cells[values]
+                self._drop(values)
         return len(self._cells) < before
+
+    def _drop(self, values: tuple[str, ...]) -> None:
+        self._cells.pop(values).gone = True
 
     def pairs(self) -> set[int]:
         """All who talked in a series that is there."""

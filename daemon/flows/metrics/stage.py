@@ -19,14 +19,18 @@ STAGED = 16_384  # records that wait to be counted: 128 KB a stage
 _CACHED = 65_536  # keys whose cells are remembered
 _FORGOTTEN = _CACHED // 8  # of them go, the oldest first, when there is no room for another
 
+Stale = Callable[[int, Iterable[Cell | HistogramCell]], bool]
+"""Must the cells of a talk be asked for anew?"""
+
 Keys = np.ndarray[Any, np.dtype[Any]]
 
 
 class CountStage:
-    """Counts keys; `resolve` names the cells of one."""
+    """Counts keys; `resolve` names the cells of one. The key without its `low` bits is who talks."""
 
-    def __init__(self, resolve: Callable[[int], Iterable[Cell]]) -> None:
+    def __init__(self, resolve: Callable[[int], Iterable[Cell]], low: int = 0) -> None:
         self._resolve = resolve
+        self._low = low
         self._keys = np.empty(STAGED, np.uint64)
         self._used = 0
         self._cells: dict[int, tuple[Cell, ...]] = {}
@@ -52,9 +56,11 @@ class CountStage:
             for cell in known.get(key) or self._remember(key):
                 cell.value += count
 
-    def forget(self) -> None:
-        """Ask for all cells anew; to be called after `flush`."""
-        self._cells.clear()
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for cells that are stale; to be called after `flush`."""
+        gone = [key for key, cells in self._cells.items() if stale(key >> self._low, cells)]
+        for key in gone:
+            del self._cells[key]
 
     def _remember(self, key: int) -> tuple[Cell, ...]:
         make_room(self._cells)
@@ -63,7 +69,7 @@ class CountStage:
 
 
 class ValueStage:
-    """Adds up measured values by key and bucket; `resolve` names the histogram of a key."""
+    """Adds up measured values by who talks and bucket; `resolve` names the histogram of a talk."""
 
     def __init__(self, buckets: tuple[float, ...], resolve: Callable[[int], HistogramCell]) -> None:
         self._resolve = resolve
@@ -93,9 +99,11 @@ class ValueStage:
         for key, count, total in zip(distinct.tolist(), counts.tolist(), sums.tolist(), strict=True):
             self._cell(key >> 8).add(key & 0xFF, count, total)
 
-    def forget(self) -> None:
-        """Ask for all cells anew; to be called after `flush`."""
-        self._cells.clear()
+    def forget(self, stale: Stale) -> None:
+        """Ask anew for cells that are stale; to be called after `flush`."""
+        gone = [key for key, cell in self._cells.items() if stale(key, (cell,))]
+        for key in gone:
+            del self._cells[key]
 
     def _cell(self, key: int) -> HistogramCell:
         cell = self._cells.get(key)

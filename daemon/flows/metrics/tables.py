@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from daemon.flows.metrics.catalogue import Spec
 from daemon.flows.metrics.columns import unpack_talk
 from daemon.flows.metrics.contexts import Labeller, Talk
 from daemon.flows.metrics.ends import EndTable
 from daemon.flows.metrics.options import HandlerConfig
-from daemon.flows.metrics.series import Cell, Counters, HistogramCell, Histograms, counters, histograms
+from daemon.flows.metrics.series import Cell, Counters, HistogramCell, Histograms, Metric, counters, histograms
+from daemon.flows.metrics.stage import Stale, make_room
 from daemon.flows.names import DnsNames
+
+C = TypeVar("C", Cell, HistogramCell)
+
+_REMEMBERED = 16_384  # talks whose labels are remembered
 
 
 class Tables:
@@ -21,29 +27,58 @@ class Tables:
         self.ends = ends
         self._dns = dns
         self._limit = limit
+        self._labellers: dict[Hashable, Labeller] = {}
+        self._told: dict[int, Told] = {}
         self.metrics: list[Counters | Histograms] = []
 
     def counter(self, config: HandlerConfig, spec: Spec) -> LabelledCounter:
-        labeller = Labeller(config, self._dns)
-        metric = counters(spec, labeller.names, self._limit)
-        self.metrics.append(metric)
-        return LabelledCounter(metric, labeller)
+        """A counter with the labels that a handler's settings add."""
+        return self._labelled(config, lambda labels: counters(spec, labels, self._limit))
 
     def histogram(self, config: HandlerConfig, spec: Spec) -> LabelledHistogram:
-        labeller = Labeller(config, self._dns)
-        metric = histograms(spec, labeller.names, self._limit)
-        self.metrics.append(metric)
-        return LabelledHistogram(metric, labeller)
+        """A histogram with the labels that a handler's settings add."""
+        return self._labelled(config, lambda labels: histograms(spec, labels, self._limit))
+
+    def _labelled(self, config: HandlerConfig, make: Callable[[tuple[str, ...]], Metric[C]]) -> Labelled[C]:
+        labeller = self._labeller(config)
+        metric = make(labeller.names)
+        self.metrics.append(cast("Counters | Histograms", metric))
+        return Labelled(metric, labeller)
+
+    def _labeller(self, config: HandlerConfig) -> Labeller:
+        """One for all that say the same of a talk, so that it is worked out once."""
+        key = frozenset(config.contexts.items()), config.labels
+        if key not in self._labellers:
+            self._labellers[key] = Labeller(config, self._dns)
+        return self._labellers[key]
 
     def told(self, talking: int) -> Told:
         """Who a packed talk is between."""
-        source, destination, direction = unpack_talk(talking)
-        return Told(Talk(self.ends.end(source), self.ends.end(destination), direction), source << 15 | destination)
+        told = self._told.get(talking)
+        if told is None:
+            make_room(self._told, _REMEMBERED)
+            source, destination, direction = unpack_talk(talking)
+            talk = Talk(self.ends.end(source), self.ends.end(destination), direction)
+            told = self._told[talking] = Told(talk, source << 15 | destination)
+        return told
+
+    def forget_names(self) -> None:
+        """Ask anew what labels say."""
+        self._told.clear()
+
+    def stale(self, numbers: set[int]) -> Stale:
+        """Finds out what must be asked for anew when these ends are gone."""
+
+        def check(talking: int, cells: Iterable[Cell | HistogramCell]) -> bool:
+            return _among(talking, numbers) or any(cell.gone for cell in cells)
+
+        return check
 
     def forget(self, numbers: set[int]) -> None:
         """Let the series of these ends go."""
+        self._told = {talking: told for talking, told in self._told.items() if not _among(talking, numbers)}
         pairs = {pair for metric in self.metrics for pair in metric.pairs()}
-        theirs = {pair for pair in pairs if not numbers.isdisjoint(unpack_talk(pair << 2)[:2])}
+        theirs = {pair for pair in pairs if _among(pair << 2, numbers)}
         for metric in self.metrics:
             metric.forget(theirs)
 
@@ -53,41 +88,51 @@ class Tables:
         return any(cleaned)
 
 
-@dataclass(frozen=True, slots=True)
 class Told:
-    """A talk with its names, and the pair of numbers that stands for it."""
+    """A talk with its names, and the pair of numbers that stands for it; remembers what labels say of it."""
 
-    talk: Talk
-    pair: int
+    __slots__ = ("_turned", "_values", "pair", "talk")
+
+    def __init__(self, talk: Talk, pair: int) -> None:
+        self.talk = talk
+        self.pair = pair
+        self._turned: Told | None = None
+        self._values: dict[Labeller, tuple[str, ...]] = {}
 
     def turned(self) -> Told:
         """The same from the other end."""
-        return Told(self.talk.turned(), self.pair)
+        if self._turned is None:
+            self._turned = Told(self.talk.turned(), self.pair)
+        return self._turned
+
+    def values(self, labeller: Labeller) -> tuple[str, ...]:
+        """What a labeller says of the talk."""
+        values = self._values.get(labeller)
+        if values is None:
+            values = self._values[labeller] = labeller.values(self.talk)
+        return values
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledCounter:
-    """A counter whose first labels say who talked."""
+class Labelled(Generic[C]):
+    """A metric whose first labels say who talked."""
 
-    metric: Counters
+    metric: Metric[C]
     labeller: Labeller
 
-    def cell(self, told: Told, *own: str) -> Cell:
-        values = (*self.labeller.values(told.talk), *own)
+    def cell(self, told: Told, *own: str) -> C:
+        values = (*told.values(self.labeller), *own)
         return self.metric.cell(values, told.pair if self.labeller.names else None)
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledHistogram:
-    """A histogram whose first labels say who talked."""
+LabelledCounter = Labelled[Cell]
+LabelledHistogram = Labelled[HistogramCell]
 
-    metric: Histograms
-    labeller: Labeller
 
-    def cell(self, told: Told, *own: str) -> HistogramCell:
-        values = (*self.labeller.values(told.talk), *own)
-        return self.metric.cell(values, told.pair if self.labeller.names else None)
+def _among(talking: int, numbers: set[int]) -> bool:
+    """Is one of these ends in a packed talk?"""
+    source, destination, _ = unpack_talk(talking)
+    return source in numbers or destination in numbers
 
 
 Cells = Iterator[Cell]
-Configs = Sequence[HandlerConfig]

@@ -1,8 +1,9 @@
 """`remora-tcp`: how connections do, from the records that tell it. Always in the direction of the initiator.
 
 The round trip is taken from records of active connections and at their end; the handshake from the record of the
-initiator's first ACK; a failure from the one record that tells it. Retransmits stand in records as totals of their
-connection, so what was counted last is remembered, for connections that have any.
+initiator's first ACK, or from a socket's first record, which comes with its end; a failure from the one record that
+tells it. Retransmits stand in records as totals of their connection, so what was counted last is remembered, for
+connections that have any.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from daemon.flows.metrics.series import HistogramCell
 from daemon.flows.metrics.stage import CountStage, Keys, ValueStage, make_room
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.record import RowArray
-from daemon.flows.texts import PROTOCOLS, TCP, TcpFlag
-from ebpf.constants import EventKind, Failure
+from daemon.flows.texts import FAILURES, PROTOCOLS, TCP, TcpFlag
+from ebpf.constants import EventKind
 
 _REMEMBERED = 65_536  # connections with retransmits
 _MICROSECOND = 1e-6
@@ -38,7 +39,7 @@ class TcpMetrics:
         self._rtts = ValueStage(catalogue.NETWORK_BUCKETS, self._rtt_cell)
         self._shakes = ValueStage(catalogue.NETWORK_BUCKETS, self._handshake_cell)
         self._repeats = CountStage(self._retransmit_cells)
-        self._failed = CountStage(self._failure_cells)
+        self._failed = CountStage(self._failure_cells, 16)
         self.stages = (self._rtts, self._shakes, self._repeats, self._failed)
 
     def put(self, rows: RowArray, sources: Keys, destinations: Keys, directions: Keys) -> None:
@@ -50,22 +51,28 @@ class TcpMetrics:
         measured = _measured(rows)
         if measured.any():
             self._rtts.put(_initiated(measured, *columns), rows["srtt_us"][measured] * _MICROSECOND)
-        failed = rows["failure"] != 0
-        if failed.any():
-            kinds = (rows["proto"][failed].astype(np.uint64) << np.uint64(8)) | np.minimum(rows["failure"][failed], 255)
-            self._failed.put(_initiated(failed, *columns) << np.uint64(16) | kinds)
+        self.put_failures(rows, sources, destinations, directions)
         repeated = rows["retransmits"] != 0
         if repeated.any():
             self._repeat(rows[repeated], _initiated(repeated, *columns))
 
+    def put_failures(self, rows: RowArray, sources: Keys, destinations: Keys, directions: Keys) -> None:
+        """Stage the records (n,) that tell a failure."""
+        failed = rows["failure"] != 0
+        if failed.any():
+            kinds = (rows["proto"][failed].astype(np.uint64) << np.uint64(8)) | np.minimum(rows["failure"][failed], 255)
+            talking = _initiated(failed, sources, destinations, directions, rows["reply"])
+            self._failed.put(talking << np.uint64(16) | kinds)
+
     @staticmethod
     def _shaken(rows: RowArray) -> Keys:
-        """The records of a first ACK: bare, or with data in the initiator's second packet."""
-        chosen: Keys = (rows["handshake"] != 0) & (rows["kind"] == EventKind.FLAGS) & (rows["reply"] == 0)
+        """The records of a first ACK: bare, or with data in the initiator's second packet; or those of a socket."""
+        chosen: Keys = (rows["handshake"] != 0) & (rows["kind"] <= EventKind.FLAGS) & (rows["reply"] == 0)
         if chosen.any():
             flags = rows["tcp_flags"]
             bare = (flags & np.uint8(TcpFlag.PSH)) == 0
-            chosen &= (flags & _NO_ACK == 0) & (bare | (rows["forward_packets"] == 2))
+            segment = (flags & _NO_ACK == 0) & (bare | (rows["forward_packets"] == 2))
+            chosen &= segment | (rows["kind"] == EventKind.NEW)
         return chosen
 
     def _repeat(self, rows: RowArray, talking: Keys) -> None:
@@ -95,12 +102,9 @@ class TcpMetrics:
         protocol = PROTOCOLS.get(key >> 8 & 0xFF, "Unknown L4")
         talking = key >> 16
         told = self._tables.told(talking)
-        yield self._failures.cell(told, failure_text(key & 0xFF), protocol, reporter(unpack_talk(talking)[2]))
-
-
-def failure_text(number: int) -> str:
-    """`timed-out`; the number where it has no name."""
-    return Failure(number).name.lower().replace("_", "-") if number in list(Failure) else str(number)
+        yield self._failures.cell(
+            told, FAILURES.get(key & 0xFF, str(key & 0xFF)), protocol, reporter(unpack_talk(talking)[2])
+        )
 
 
 def _measured(rows: RowArray) -> Keys:
