@@ -27,7 +27,7 @@ enum detour_result {
  */
 struct course {
 	struct detour made; /* where `way` is DETOUR_TAKEN; `hairpin` at any time */
-	u32 asked[4]; /* destination that the workload wrote */
+	u32 asked[4];       /* destination that the workload wrote */
 	u16 asked_port;
 	u8 way;    /* enum detour_result */
 	u8 reason; /* enum drop_reason */
