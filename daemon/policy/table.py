@@ -69,18 +69,21 @@ class Isolation(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """All that a human is told of a rule. `policies` has one element, but for a default deny: all that isolate."""
+    """All that a human is told of a rule.
+
+    `policies` has one element; for a default deny all that isolate, and none where no policy says anything.
+    """
 
     policies: tuple[ObjectRef, ...]
     direction: Direction
-    place: int = -1  # index in the policy's list of the direction, from 0; -1: the default deny of isolated workloads
+    place: int = -1  # index in the policy's list of the direction, from 0; -1: no rule, but a default
     name: str = ""  # as ClusterNetworkPolicy allows to write it
     action: str = ""  # as the policy says: Accept, Deny or Pass; "Allow" of NetworkPolicy; "" for a default deny
 
     @property
     def isolation(self) -> bool:
         """Whether this stands for "isolated by these policies" instead of for a rule that somebody wrote."""
-        return self.place < 0
+        return self.place < 0 and bool(self.policies)
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,6 @@ class PolicyTable:
     rulesets: Mapping[int, Ruleset] = field(default_factory=dict)
     workloads: Mapping[bytes, Isolation] = field(default_factory=dict)
     rules: Mapping[int, Rule] = field(default_factory=dict)
+    retired: Mapping[int, Rule] = field(
+        default_factory=dict
+    )  # rules that bind nobody here now, for what was seen before
