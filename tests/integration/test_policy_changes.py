@@ -18,7 +18,7 @@ import pytest
 from ebpf.constants import Counter
 from tests.integration.policy_stage import UDP, Stage, stage
 from tests.support.netns import unique
-from tests.support.policy_worlds import ALWAYS, CHANGING, NEVER, World, guards, world
+from tests.support.policy_states import ALWAYS, CHANGING, NEVER, World, guards, world
 
 CLIENT, SERVER = "client", "server"
 RATE = 5000  # packets a second

@@ -15,7 +15,7 @@ from ebpf import features
 from ebpf.constants import PolicyFlag
 from ebpf.datapath import Datapath
 from tests.integration.policy_stage import OPTIONS
-from tests.support.policy_worlds import guards, world
+from tests.support.policy_states import guards, world
 
 
 def main() -> None:
