@@ -7,6 +7,7 @@ are kept by who asked: two clients may have reached one address under different 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from daemon.flows.l7.messages import DnsMessage
 from ebpf import addresses
@@ -21,6 +22,8 @@ class DnsNames:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._names: OrderedDict[bytes, tuple[str, ...]] = OrderedDict()
+        self.version: object = object()
+        """another object whenever an address has got another name"""
 
     def learn(self, asker: bytes, message: DnsMessage) -> None:
         """Note the addresses of an answer that went to `asker` (16 bytes)."""
@@ -30,7 +33,9 @@ class DnsNames:
         for text in message.ips:
             key = asker + addresses.pack(text)
             known = self._names.get(key, ())
-            self._names[key] = known if name in known else (*known[1 - _NAMES :], name)
+            if name not in known:
+                self._names[key] = (*known[1 - _NAMES :], name)
+                self.version = object()
             self._names.move_to_end(key)
         while len(self._names) > self._capacity:
             self._names.popitem(last=False)
@@ -38,6 +43,10 @@ class DnsNames:
     def names(self, asker: bytes, address: bytes) -> tuple[str, ...]:
         """The names, without trailing dot, under which `asker` knows `address` (16 bytes each); () for none."""
         return self._names.get(asker + address, ())
+
+    def addresses(self, wanted: Callable[[str], bool]) -> set[bytes]:
+        """The addresses (16 bytes) that somebody knows under a wanted name."""
+        return {key[16:] for key, names in self._names.copy().items() if any(map(wanted, names))}
 
     def __len__(self) -> int:
         return len(self._names)
