@@ -31,7 +31,7 @@ CHUNK = 4_096
 BATCH = 256
 """Flows that are built before other tasks get their turn."""
 
-_JUDGED = 65_536  # templates whose verdict a stream remembers
+_JUDGED = 65_536  # keys whose verdict a stream remembers
 _LOSS_INTERVAL_NS = 1_000_000_000
 _FOREVER = 2**63 - 1
 
@@ -84,8 +84,7 @@ class FlowStream:
 
     def __init__(self, view: AgentView, losses: LossLog, query: Query, form: Form = Form.RESPONSE) -> None:
         self._view = view
-        self._form = form
-        self._writer = FlowWriter(view.builder, view.directory, view.clock)
+        self._writer = FlowWriter(view.builder, view.directory, view.clock, form)
         self._judged: dict[bytes, bool] = {}
         self._store = view.store
         self._losses = losses
@@ -196,7 +195,7 @@ class FlowStream:
         return found[::-1] if newest else found
 
     def _verdicts(self, rows: Rows, candidates: Sequence[int]) -> dict[int, bool]:
-        """What the filters say of records that are no messages, asked once for all that share a template."""
+        """What the filters say of records that are no messages, asked once for all that share a key."""
         kinds = rows.rows["kind"]
         plain = [index for index in candidates if kinds[index] != EventKind.L7]
         verdicts = {}
@@ -206,8 +205,7 @@ class FlowStream:
             if verdict is None:
                 if len(judged) >= _JUDGED:
                     judged.clear()
-                template = self._writer.template(key, rows, index)
-                verdict = judged[key] = self._query.selection.judges(template.flow)
+                verdict = judged[key] = self._query.selection.judges(self._writer.flow(rows, index))
             verdicts[index] = verdict
         return verdicts
 
@@ -231,20 +229,20 @@ class FlowStream:
         self._ended = self._ended or bool(late.any())
 
     def _written(self, rows: Rows, indices: Sequence[int]) -> list[bytes]:
-        """Flows in the form that is asked for: from templates where nothing but whole flows is wanted."""
+        """Flows in the form that is asked for: from their keys where nothing but whole flows is wanted."""
         if self._query.selection.needs_extra or not self._query.mask.everything:
             return [self._one(rows, index) for index in indices]
         kinds = rows.rows["kind"]
         plain = [index for index in indices if kinds[index] != EventKind.L7]
         keys = self._writer.keys(rows.rows, plain)
-        written = dict(zip(plain, self._writer.write(rows, plain, keys, self._form), strict=True))
+        written = dict(zip(plain, self._writer.write(rows, plain, keys), strict=True))
         return [written.get(index) or self._one(rows, index) for index in indices]
 
     def _one(self, rows: Rows, index: int) -> bytes:
         flow = self._build(rows, index)
         response = observer_pb2.GetFlowsResponse(flow=self._query.mask.apply(flow), node_name=flow.node_name)
         response.time.CopyFrom(flow.time)
-        return self._writer.wrap(response, self._extra(rows, index), self._form)
+        return self._writer.wrap(response, self._extra(rows, index))
 
     def _build(self, rows: Rows, index: int) -> flow_pb2.Flow:
         row = rows.rows[index]
@@ -291,4 +289,4 @@ class FlowStream:
     def _lost_event(self, event: flow_pb2.LostEvent, at: int) -> bytes:
         response = observer_pb2.GetFlowsResponse(lost_events=event, node_name=self._view.builder.node_name)
         response.time.FromNanoseconds(at)
-        return self._writer.wrap(response, None, self._form)
+        return self._writer.wrap(response, None)

@@ -10,7 +10,6 @@ knows how a record is told; a test holds both to the same result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -30,7 +29,7 @@ VARYING = (
 )
 """Fields of a record that its flow does not depend on, or that are written apart; the others are the key."""
 
-_TEMPLATES = 16_384
+_HEADS = 65_536  # kept at most, some 45 MB, and only while a stream runs
 _LENGTH_DELIMITED = 2
 _TIMESTAMP = 12  # bytes of a timestamp: two tags, two numbers of five bytes
 _PORTS = 12  # bytes of the part with the ports
@@ -48,22 +47,15 @@ class Form(Enum):
     ITEM = "an element of remora.v1.FlowBatch.items, with its tag"
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A flow without time, ports and identifier; `heads`: its bytes up to where those begin."""
-
-    flow: flow_pb2.Flow
-    heads: dict[Form, bytes]
-
-
 class FlowWriter:
-    """Writes flows of one node. For one thread."""
+    """Writes flows of one node in one form. For one thread."""
 
-    def __init__(self, builder: FlowBuilder, directory: Directory, clock: Clock) -> None:
+    def __init__(self, builder: FlowBuilder, directory: Directory, clock: Clock, form: Form) -> None:
         self._builder = builder
+        self._form = form
         self._directory = directory
         self._clock = clock
-        self._templates: dict[bytes, Template] = {}
+        self._heads: dict[bytes, bytes] = {}
         self._valid: tuple[object, ...] = ()
         self._masks: dict[np.dtype[Any], Bytes] = {}
         self._node = _field(1000, builder.node_name.encode())
@@ -83,38 +75,49 @@ class FlowWriter:
         found: list[bytes] = raw.view(f"V{size}").reshape(-1).tolist()
         return found
 
-    def template(self, key: bytes, rows: Rows, index: int) -> Template:
-        """The template of a record (not of a message) with that key."""
-        found = self._templates.get(key)
-        if found is None:
-            if len(self._templates) >= _TEMPLATES:
-                self._templates.clear()
-            found = self._templates[key] = self._made(rows, index)
-        return found
+    def flow(self, rows: Rows, index: int) -> flow_pb2.Flow:
+        """The flow of a record (not of a message) without what its key leaves open: time, ports, identifier."""
+        row = rows.rows[index]
+        flow = self._builder.build(row, 0, None)
+        flow.ClearField("time")
+        flow.ClearField("uuid")
+        if int(row["proto"]) in _INNER:
+            transport = getattr(flow.l4, str(flow.l4.WhichOneof("protocol")))
+            transport.source_port = transport.destination_port = 0
+        return flow
 
-    def write(self, rows: Rows, indices: Sequence[int], keys: Sequence[bytes], form: Form) -> list[bytes]:
+    def write(self, rows: Rows, indices: Sequence[int], keys: Sequence[bytes]) -> list[bytes]:
         """The flows of some records that are no messages."""
         tails, width = self._tails(rows, indices)
         protocols = rows.rows["proto"][indices].tolist()
         written = []
         for place, (index, key) in enumerate(zip(indices, keys, strict=True)):
+            head = self._heads.get(key)
+            if head is None:
+                head = self._keep(key, self._head(self.flow(rows, index), protocols[place] in _INNER))
             begin = place * width + (0 if protocols[place] in _INNER else _PORTS)
-            written.append(self.template(key, rows, index).heads[form] + tails[begin : (place + 1) * width])
+            written.append(head + tails[begin : (place + 1) * width])
         return written
 
-    def wrap(self, response: observer_pb2.GetFlowsResponse, extra: remora_pb2.FlowExtra | None, form: Form) -> bytes:
+    def _keep(self, key: bytes, head: bytes) -> bytes:
+        if len(self._heads) >= _HEADS:
+            self._heads.clear()
+        self._heads[key] = head
+        return head
+
+    def wrap(self, response: observer_pb2.GetFlowsResponse, extra: remora_pb2.FlowExtra | None) -> bytes:
         """A response that was made as a message."""
-        if form is Form.RESPONSE:
+        if self._form is Form.RESPONSE:
             return response.SerializeToString()
         return _field(1, remora_pb2.FlowItem(response=response, extra=extra).SerializeToString())
 
     def _renew(self) -> None:
-        """Names that have changed make templates stale."""
+        """Names that have changed make heads stale."""
         valid = (*self._directory.state, self._builder.names.version)
         if len(valid) != len(self._valid) or any(
             one is not other for one, other in zip(valid, self._valid, strict=True)
         ):
-            self._templates.clear()
+            self._heads.clear()
             self._valid = valid
 
     def _mask(self, dtype: np.dtype[Any]) -> Bytes:
@@ -128,20 +131,16 @@ class FlowWriter:
             self._masks[dtype] = mask
         return self._masks[dtype]
 
-    def _made(self, rows: Rows, index: int) -> Template:
-        row = rows.rows[index]
-        flow = self._builder.build(row, 0, None)
-        flow.ClearField("time")
-        flow.ClearField("uuid")
-        ported = flow.l4.WhichOneof("protocol") if int(row["proto"]) in _INNER else None
-        if ported:
-            getattr(flow.l4, ported).source_port = getattr(flow.l4, ported).destination_port = 0
+    def _head(self, flow: flow_pb2.Flow, ported: bool) -> bytes:
+        """The bytes of a flow that its key determines, wrapped, with the lengths of what will follow counted in."""
         raw = flow.SerializeToString()
         inner = len(raw) + (_PORTS if ported else 0) + 2 + _TIMESTAMP + 3 + 36
-        head = _tag(1) + _varint(inner) + raw
-        size = len(_tag(1) + _varint(inner)) + inner + len(self._node) + 3 + _TIMESTAMP
-        item = _tag(1) + _varint(size) + head
-        return Template(flow, {Form.RESPONSE: head, Form.ITEM: _tag(1) + _varint(len(item) - len(head) + size) + item})
+        opening = _tag(1) + _varint(inner)
+        if self._form is Form.RESPONSE:
+            return opening + raw
+        size = len(opening) + inner + len(self._node) + 3 + _TIMESTAMP
+        response = _tag(1) + _varint(size)
+        return _tag(1) + _varint(len(response) + size) + response + opening + raw
 
     def _tails(self, rows: Rows, indices: Sequence[int]) -> tuple[bytes, int]:
         """What follows the heads, and its width; the ports come first, so that they can be left out."""

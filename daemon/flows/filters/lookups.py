@@ -20,6 +20,9 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Masker = Callable[[RowArray], Mask]
 Predicate = Callable[[flow_pb2.Flow], bool]
 
+_UNASKED = 2
+_LARGEST = 1 << 20  # numbers below it are looked up in an array
+
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64
 )  # odd numbers, to tell addresses apart by one number
@@ -49,8 +52,10 @@ def _by_service(end: str, port: str, predicate: Predicate, directory: Directory)
         getattr(flow, f"{end}_service").CopyFrom(flow_pb2.Service(name=name.name, namespace=name.namespace))
         return predicate(flow)
 
+    asked = by_number("service", passes, directory)
+
     def mask(rows: RowArray) -> Mask:
-        found: Mask = _each(rows["service"], passes) | np.isin(rows[port], directory.frontend_ports)
+        found: Mask = asked(rows) | np.isin(rows[port], directory.frontend_ports)
         return found
 
     return mask
@@ -62,7 +67,7 @@ def _by_interface(predicate: Predicate, directory: Directory) -> Masker:
         device = flow_pb2.NetworkInterface(index=number, name=local.device if local else "")
         return bool(number) and predicate(flow_pb2.Flow(interface=device))
 
-    return lambda rows: _each(rows["ifindex"], passes)
+    return by_number("ifindex", passes, directory)
 
 
 def _by_name(column: str, predicate: Predicate, names: DnsNames) -> Masker:
@@ -88,8 +93,30 @@ def _mixed(addresses: RowArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return mixed
 
 
-def _each(numbers: RowArray, passes: Callable[[int], bool]) -> Mask:
-    """What `passes` says of each number, asked once for equal ones."""
-    different, inverse = np.unique(numbers, return_inverse=True)
-    verdicts: Mask = np.array([passes(int(number)) for number in different], np.bool_)[inverse]
-    return verdicts
+def by_number(column: str, passes: Callable[[int], bool], directory: Directory) -> Masker:
+    """What `passes` says of each number in a column, remembered until the directory says other things."""
+    verdicts = np.full(1, _UNASKED, np.uint8)
+    state: tuple[object, ...] = ()
+
+    def mask(rows: RowArray) -> Mask:
+        nonlocal verdicts, state
+        numbers = rows[column]
+        top = int(numbers.max(initial=0)) + 1
+        if top > _LARGEST:
+            different, inverse = np.unique(numbers, return_inverse=True)
+            asked: Mask = np.array([passes(int(number)) for number in different], np.bool_)[inverse]
+            return asked
+        now = directory.state
+        if now[0] is not (state or (None,))[0] or now[1] is not state[1]:
+            verdicts, state = np.full(top, _UNASKED, np.uint8), now
+        if top > len(verdicts):
+            verdicts = np.concatenate((verdicts, np.full(top - len(verdicts), _UNASKED, np.uint8)))
+        found = verdicts[numbers]
+        if (found == _UNASKED).any():
+            for number in np.unique(numbers[found == _UNASKED]).tolist():
+                verdicts[number] = passes(number)
+            found = verdicts[numbers]
+        answer: Mask = found.astype(np.bool_)
+        return answer
+
+    return mask

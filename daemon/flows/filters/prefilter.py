@@ -18,7 +18,7 @@ from daemon.flows import texts
 from daemon.flows.builder import endpoint_of
 from daemon.flows.filters.compile import Predicate, compile_filter
 from daemon.flows.filters.ends import parse_addresses, parse_port
-from daemon.flows.filters.lookups import looked_up
+from daemon.flows.filters.lookups import by_number, looked_up
 from daemon.flows.names import DnsNames
 from daemon.flows.record import RowArray
 from daemon.model import Directory
@@ -68,6 +68,8 @@ def prefilter(wanted: flow_pb2.FlowFilter, directory: Directory, names: DnsNames
         passed = _everything(rows)
         for masker in maskers:
             passed &= masker(rows)
+            if not passed.any():
+                break
         return passed
 
     return mask
@@ -100,12 +102,7 @@ def _by_workload(column: str, end: str, predicate: Predicate, directory: Directo
         getattr(flow, end).CopyFrom(endpoint_of(workload))
         return predicate(flow)
 
-    def mask(rows: RowArray) -> Mask:
-        numbers, inverse = np.unique(rows[column], return_inverse=True)
-        passed = np.array([passes(int(number)) for number in numbers], np.bool_)
-        return _is(passed[inverse])
-
-    return mask
+    return by_number(column, passes, directory)
 
 
 def _by_address(column: str, values: Iterable[str]) -> Masker:

@@ -1,4 +1,4 @@
-"""Flows as bytes: whatever a record holds, the templates give what the builder gives."""
+"""Flows as bytes: whatever a record holds, the columns give what the builder gives."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def varied(count: int) -> RowArray:
     return batch
 
 
-def parsed(writer: FlowWriter, read: Rows, form: Form) -> list[observer_pb2.GetFlowsResponse]:
+def parsed(writer: FlowWriter, read: Rows, form: Form = Form.RESPONSE) -> list[observer_pb2.GetFlowsResponse]:
     indices = list(range(len(read.rows)))
-    written = writer.write(read, indices, writer.keys(read.rows, indices), form)
+    written = writer.write(read, indices, writer.keys(read.rows, indices))
     if form is Form.RESPONSE:
         return [observer_pb2.GetFlowsResponse.FromString(raw) for raw in written]
     return [item.response for item in remora_pb2.FlowBatch.FromString(b"".join(written)).items]
@@ -66,30 +66,30 @@ def expected(bench: Bench, read: Rows) -> list[observer_pb2.GetFlowsResponse]:
     return found
 
 
-def test_templates_give_what_the_builder_gives_whatever_a_record_holds() -> None:
+def test_columns_give_what_the_builder_gives_whatever_a_record_holds() -> None:
     bench = Bench()
     bench.names.learn(addresses.pack(FRONTEND), DnsMessage(1, "api.example.", ("A",), (WORLD,), response=True))
     read = Rows(2**40, varied(3_000))
     assert not (read.rows["kind"] == EventKind.L7).any()
     wanted = expected(bench, read)
     for form in Form:
-        assert parsed(FlowWriter(bench.builder, bench.directory, CLOCK), read, form) == wanted
+        assert parsed(FlowWriter(bench.builder, bench.directory, CLOCK, form), read, form) == wanted
 
 
 def test_names_that_have_changed_are_used_at_once() -> None:
     bench = Bench()
-    writer = FlowWriter(bench.builder, bench.directory, CLOCK)
+    writer = FlowWriter(bench.builder, bench.directory, CLOCK, Form.RESPONSE)
     read = Rows(0, rows({"dst": WORLD}))
-    assert list(parsed(writer, read, Form.RESPONSE)[0].flow.destination_names) == []
+    assert list(parsed(writer, read)[0].flow.destination_names) == []
     bench.names.learn(addresses.pack(FRONTEND), DnsMessage(1, "api.example.", ("A",), (WORLD,), response=True))
-    assert list(parsed(writer, read, Form.RESPONSE)[0].flow.destination_names) == ["api.example"]
+    assert list(parsed(writer, read)[0].flow.destination_names) == ["api.example"]
     bench.directory.update_workloads([renamed(one, "renamed") for one in bench.directory.workloads()])
-    assert parsed(writer, read, Form.RESPONSE)[0].flow.source.pod_name == "renamed"
+    assert parsed(writer, read)[0].flow.source.pod_name == "renamed"
 
 
 def test_an_identifier_leads_back_to_its_record() -> None:
     bench = Bench()
-    (response,) = parsed(FlowWriter(bench.builder, bench.directory, CLOCK), Rows(77, rows({})), Form.RESPONSE)
+    (response,) = parsed(FlowWriter(bench.builder, bench.directory, CLOCK, Form.RESPONSE), Rows(77, rows({})))
     assert bench.builder.sequence(response.flow.uuid) == 77
     for foreign in ("", "x", "0" * 32, response.flow.uuid[:-1] + "x", Bench().builder.build(rows({})[0], 7, None).uuid):
         assert bench.builder.sequence(foreign) is None
