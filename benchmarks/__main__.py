@@ -19,7 +19,9 @@ from benchmarks.report import Figure, say, tell
 from benchmarks.stand import occupied
 from ebpf.errors import RemoraError
 
-NAMES = ("agent", "records", "scrape", "throughput", "connect", "packet", "policy_compile", "policy_packet")
+NAMES = (
+    "agent", "records", "flows", "scrape", "throughput", "connect", "packet", "policy_compile", "policy_packet",
+)  # fmt: skip
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

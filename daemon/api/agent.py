@@ -13,6 +13,7 @@ from daemon.api.losses import LossLog
 from daemon.api.observer import stream
 from daemon.api.stream import BATCH
 from daemon.api.view import AgentView
+from daemon.flows.wire import Form
 from daemon.proto import observer_pb2, remora_pb2, remora_pb2_grpc
 from ebpf.errors import RemoraError
 
@@ -65,12 +66,10 @@ class AgentService(remora_pb2_grpc.AgentServicer):
     async def ListMaps(self, request: remora_pb2.ListMapsRequest, context: Any) -> remora_pb2.ListMapsResponse:
         return remora_pb2.ListMapsResponse(maps=self._view.maps())
 
-    async def GetFlowBatches(
-        self, request: observer_pb2.GetFlowsRequest, context: Any
-    ) -> AsyncIterator[remora_pb2.FlowBatch]:
-        async for batch in stream(self._view, self._losses, request, context):
-            items = [remora_pb2.FlowItem(response=found.response, extra=found.extra) for found in batch]
-            yield remora_pb2.FlowBatch(items=items)
+    async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
+        """`GetFlowBatches`; see `daemon.api.server` for why its answers are bytes."""
+        async for batch in stream(self._view, self._losses, request, context, Form.ITEM):
+            yield b"".join(batch)
 
     async def Monitor(
         self, request: remora_pb2.MonitorRequest, context: Any

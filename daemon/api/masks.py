@@ -46,6 +46,11 @@ class Mask:
             raise ValueError("invalid fieldmask")
         self._mask = None if not mask.paths or set(mask.paths) >= CLI_FIELDS else mask
 
+    @property
+    def everything(self) -> bool:
+        """Whether whole flows are sent."""
+        return self._mask is None
+
     def apply(self, flow: flow_pb2.Flow) -> flow_pb2.Flow:
         """The flow with the fields asked for; the flow itself when all are."""
         if self._mask is None:

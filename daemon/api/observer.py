@@ -13,16 +13,17 @@ from typing import Any
 import grpc
 
 from daemon.api.losses import LossLog
-from daemon.api.stream import FlowStream, Found, parse
+from daemon.api.stream import FlowStream, parse
 from daemon.api.view import AgentView
+from daemon.flows.wire import Form
 from daemon.proto import observer_pb2, observer_pb2_grpc
 
 FIRST_AND_FOLLOW = "first cannot be specified with follow"
 
 
 async def stream(
-    view: AgentView, losses: LossLog, request: observer_pb2.GetFlowsRequest, context: Any
-) -> AsyncIterator[list[Found]]:
+    view: AgentView, losses: LossLog, request: observer_pb2.GetFlowsRequest, context: Any, form: Form
+) -> AsyncIterator[list[bytes]]:
     """The batches that answer a request; ends the call with an error for a request that makes no sense."""
     if request.first and request.follow:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, FIRST_AND_FOLLOW)
@@ -32,7 +33,7 @@ async def stream(
         await context.abort(grpc.StatusCode.UNKNOWN, str(error))
         return
     await announce(view, context)
-    async for batch in FlowStream(view, losses, query).batches():
+    async for batch in FlowStream(view, losses, query, form).batches():
         yield batch
 
 
@@ -48,12 +49,11 @@ class ObserverService(observer_pb2_grpc.ObserverServicer):
         self._view = view
         self._losses = losses
 
-    async def GetFlows(
-        self, request: observer_pb2.GetFlowsRequest, context: Any
-    ) -> AsyncIterator[observer_pb2.GetFlowsResponse]:
-        async for batch in stream(self._view, self._losses, request, context):
-            for found in batch:
-                yield found.response
+    async def flows(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
+        """`GetFlows`; see `daemon.api.server` for why its answers are bytes."""
+        async for batch in stream(self._view, self._losses, request, context, Form.RESPONSE):
+            for response in batch:
+                yield response
 
     async def GetAgentEvents(
         self, request: observer_pb2.GetAgentEventsRequest, context: Any

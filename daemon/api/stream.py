@@ -20,9 +20,10 @@ from daemon.api.losses import Loss, LossLog
 from daemon.api.masks import Mask
 from daemon.api.matching import Selection
 from daemon.api.view import AgentView
-from daemon.flows.record import RowArray
 from daemon.flows.store import Rows
+from daemon.flows.wire import FlowWriter, Form
 from daemon.proto import flow_pb2, observer_pb2, remora_pb2
+from ebpf.constants import EventKind
 
 CHUNK = 4_096
 """Rows that are read from the store at once."""
@@ -30,16 +31,9 @@ CHUNK = 4_096
 BATCH = 256
 """Flows that are built before other tasks get their turn."""
 
+_JUDGED = 65_536  # keys whose verdict a stream remembers
 _LOSS_INTERVAL_NS = 1_000_000_000
 _FOREVER = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One element of a stream, with what the record behind it knows beyond a flow."""
-
-    response: observer_pb2.GetFlowsResponse
-    extra: remora_pb2.FlowExtra | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ def parse(view: AgentView, request: observer_pb2.GetFlowsRequest) -> Query:
     """The query of a request; raises ValueError with the text for the client."""
     has_until = request.HasField("until") and not request.follow
     return Query(
-        selection=Selection(request.whitelist, request.blacklist, options(request), view.directory),
+        selection=Selection(request.whitelist, request.blacklist, options(request), view),
         mask=Mask(request.field_mask),
         number=request.number,
         first=request.first,
@@ -88,8 +82,10 @@ def _monotonic(view: AgentView, stamp: Timestamp) -> int:
 class FlowStream:
     """One call of GetFlows."""
 
-    def __init__(self, view: AgentView, losses: LossLog, query: Query) -> None:
+    def __init__(self, view: AgentView, losses: LossLog, query: Query, form: Form = Form.RESPONSE) -> None:
         self._view = view
+        self._writer = FlowWriter(view.builder, view.directory, view.clock, form)
+        self._judged: dict[bytes, bool] = {}
         self._store = view.store
         self._losses = losses
         self._query = query
@@ -99,8 +95,8 @@ class FlowStream:
         self._loss = 0
         self._ended = False
 
-    async def batches(self) -> AsyncIterator[list[Found]]:
-        """What the client gets, in order, in lists of at most BATCH flows."""
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """What the client gets, in order, serialised, in lists of at most BATCH flows."""
         head = self._store.head
         position = await self._start(head)
         self._loss = self._first_loss(position)
@@ -161,38 +157,69 @@ class FlowStream:
         stop = head
         while stop > self._store.tail:
             rows = self._store.read(stop - CHUNK, stop)
-            for index in reversed(self._candidates(rows.rows)):
-                number -= await self._accepts(rows, index)
-                if not number:
-                    return rows.start + index
+            accepted = await self._accepted(rows, self._candidates(rows), newest=number)
+            if len(accepted) >= number:
+                return rows.start + accepted[-number]
+            number -= len(accepted)
             stop = rows.start
         return self._store.tail
 
-    async def _accepts(self, rows: Rows, index: int) -> bool:
-        if self._query.selection.everything:
-            return True
-        if index % BATCH == 0:
-            await asyncio.sleep(0)
-        return self._query.selection.accepts(self._build(rows, index), self._extra(rows, index))
-
     # ---- what to send ----
 
-    def _candidates(self, rows: RowArray) -> Sequence[int]:
+    def _candidates(self, rows: Rows) -> list[int]:
         """Indices of rows in the time asked for that may match."""
-        wanted = self._query.selection.mask(rows) & (rows["time"] <= self._query.until)
+        times = rows.rows["time"]
+        wanted = self._query.selection.mask(rows) & (times <= self._query.until)
         if self._query.since is not None:
-            wanted &= rows["time"] >= self._query.since
-        return np.flatnonzero(wanted).tolist()
+            wanted &= times >= self._query.since
+        found: list[int] = np.flatnonzero(wanted).tolist()
+        return found
 
-    async def _told(self, rows: Rows) -> AsyncIterator[list[Found]]:
-        """The matching flows of a chunk, with the losses before each of them."""
-        candidates = self._candidates(rows.rows)
+    async def _accepted(self, rows: Rows, candidates: Sequence[int], newest: int = 0) -> list[int]:
+        """The candidates that the filters let pass; with `newest` not more than so many of the last ones."""
+        selection = self._query.selection
+        if selection.everything:
+            return list(candidates[-newest:])
+        verdicts = self._verdicts(rows, candidates) if selection.stable else {}
+        found: list[int] = []
+        for place, index in enumerate(reversed(candidates) if newest else candidates):
+            verdict = verdicts.get(index)
+            if verdict is None:
+                if place % BATCH == 0:
+                    await asyncio.sleep(0)
+                verdict = selection.accepts(self._build(rows, index), self._extra(rows, index))
+            if verdict:
+                found.append(index)
+                if len(found) == newest:
+                    break
+        return found[::-1] if newest else found
+
+    def _verdicts(self, rows: Rows, candidates: Sequence[int]) -> dict[int, bool]:
+        """What the filters say of records that are no messages, asked once for all that share a key."""
+        kinds = rows.rows["kind"]
+        plain = [index for index in candidates if kinds[index] != EventKind.L7]
+        verdicts = {}
+        judged = self._judged
+        for index, key in zip(plain, self._writer.keys(rows.rows, plain), strict=True):
+            verdict = judged.get(key)
+            if verdict is None:
+                if len(judged) >= _JUDGED:
+                    judged.clear()
+                verdict = judged[key] = self._query.selection.judges(self._writer.flow(rows, index))
+            verdicts[index] = verdict
+        return verdicts
+
+    async def _told(self, rows: Rows) -> AsyncIterator[list[bytes]]:
+        """The matching flows of a chunk, with the losses before each part of them."""
+        candidates = self._candidates(rows)
         for begin in range(0, len(candidates), BATCH):
             batch = self._lost(int(rows.rows["time"][candidates[begin]]))
-            for index in candidates[begin : begin + BATCH]:
-                self._tell(rows, index, batch)
-                if self._ended:
-                    break
+            accepted = await self._accepted(rows, candidates[begin : begin + BATCH])
+            if self._query.limit is not None:
+                accepted = accepted[: self._query.limit - self._sent]
+            batch += self._written(rows, accepted)
+            self._sent += len(accepted)
+            self._ended = self._query.limit is not None and self._sent >= self._query.limit
             if batch:
                 yield batch
             await asyncio.sleep(0)
@@ -201,16 +228,21 @@ class FlowStream:
         late = rows.rows["time"] > self._query.until
         self._ended = self._ended or bool(late.any())
 
-    def _tell(self, rows: Rows, index: int, batch: list[Found]) -> None:
+    def _written(self, rows: Rows, indices: Sequence[int]) -> list[bytes]:
+        """Flows in the form that is asked for: from their keys where nothing but whole flows is wanted."""
+        if self._query.selection.needs_extra or not self._query.mask.everything:
+            return [self._one(rows, index) for index in indices]
+        kinds = rows.rows["kind"]
+        plain = [index for index in indices if kinds[index] != EventKind.L7]
+        keys = self._writer.keys(rows.rows, plain)
+        written = dict(zip(plain, self._writer.write(rows, plain, keys), strict=True))
+        return [written.get(index) or self._one(rows, index) for index in indices]
+
+    def _one(self, rows: Rows, index: int) -> bytes:
         flow = self._build(rows, index)
-        extra = self._extra(rows, index)
-        if not self._query.selection.accepts(flow, extra):
-            return
         response = observer_pb2.GetFlowsResponse(flow=self._query.mask.apply(flow), node_name=flow.node_name)
         response.time.CopyFrom(flow.time)
-        batch.append(Found(response, extra))
-        self._sent += 1
-        self._ended = self._sent == self._query.limit
+        return self._writer.wrap(response, self._extra(rows, index))
 
     def _build(self, rows: Rows, index: int) -> flow_pb2.Flow:
         row = rows.rows[index]
@@ -232,7 +264,7 @@ class FlowStream:
         rows = self._store.read(position, position + 1).rows
         return self._losses.after(int(rows["time"][0]) if len(rows) else _FOREVER)
 
-    def _lost(self, until: int, final: bool = False) -> list[Found]:
+    def _lost(self, until: int, final: bool = False) -> list[bytes]:
         """Losses up to a time (ns, CLOCK_MONOTONIC) that were not told yet."""
         found = []
         for loss in self._losses.since(self._loss):
@@ -246,18 +278,18 @@ class FlowStream:
             self._overtaken, self._overtaken_since = 0, now
         return found
 
-    def _kernel_loss(self, loss: Loss) -> Found:
+    def _kernel_loss(self, loss: Loss) -> bytes:
         event = flow_pb2.LostEvent(source=flow_pb2.PERF_EVENT_RING_BUFFER, num_events_lost=loss.count)
         event.cpu.value = loss.cpu
         event.first.FromNanoseconds(self._view.clock.wall_ns(loss.first))
         event.last.FromNanoseconds(self._view.clock.wall_ns(loss.last))
         return self._lost_event(event, self._view.clock.wall_ns(loss.last))
 
-    def _overtaken_loss(self) -> Found:
+    def _overtaken_loss(self) -> bytes:
         event = flow_pb2.LostEvent(source=flow_pb2.HUBBLE_RING_BUFFER, num_events_lost=self._overtaken)
         return self._lost_event(event, self._view.clock.now_ns())
 
-    def _lost_event(self, event: flow_pb2.LostEvent, at: int) -> Found:
+    def _lost_event(self, event: flow_pb2.LostEvent, at: int) -> bytes:
         response = observer_pb2.GetFlowsResponse(lost_events=event, node_name=self._view.builder.node_name)
         response.time.FromNanoseconds(at)
-        return Found(response)
+        return self._writer.wrap(response, None)

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
+from string import hexdigits
 from typing import cast
 
 from daemon.flows import texts
@@ -68,6 +69,16 @@ class FlowBuilder:
         self._epoch = secrets.randbits(64)
         self._endpoints: dict[int, tuple[Workload, flow_pb2.Endpoint]] = {}
 
+    @property
+    def names(self) -> DnsNames:
+        """DNS names of addresses."""
+        return self._names
+
+    @property
+    def epoch(self) -> int:
+        """The half of identifiers that all flows of this run share."""
+        return self._epoch
+
     def build(self, row: Row, seq: int, message: L7Message | None) -> flow_pb2.Flow:
         """The flow of a record of the store: its row, its sequence number, and the message that it refers to."""
         record = read_record(row)
@@ -116,6 +127,12 @@ class FlowBuilder:
             failure_detail=texts.failure_detail(record),
             tls=_tls(message) if isinstance(message, TlsMessage) else None,
         )
+
+    def sequence(self, uuid: str) -> int | None:
+        """The sequence number behind an identifier; None for one that is not of this run."""
+        digits = uuid.replace("-", "")
+        known = len(digits) == 32 and digits.startswith(f"{self._epoch:016x}")
+        return int(digits[16:], 16) if known and all(digit in hexdigits for digit in digits) else None
 
     def _uuid(self, seq: int) -> str:
         """Unique over restarts by its first half, within a run by the second."""

@@ -37,15 +37,22 @@ class _Table:
         self._capacity = capacity
         self._names: OrderedDict[bytes, tuple[tuple[str, int], ...]] = OrderedDict()
 
-    def learn(self, key: bytes, name: str, until: int) -> None:
+    def learn(self, key: bytes, name: str, until: int) -> bool:
+        """Note a name; whether it is new."""
+        new = all(name != known for known, _ in self._names.get(key, ()))
         others = tuple(one for one in self._names.get(key, ()) if one[0] != name)
         self._names[key] = (*others[-_NAMES + 1 :], (name, until))
         self._names.move_to_end(key)
         if len(self._names) > self._capacity:
             self._names.popitem(last=False)
+        return new
 
     def names(self, key: bytes, now: int) -> tuple[str, ...]:
         return tuple(name for name, until in self._names.get(key, ()) if until > now)
+
+    def keys(self, wanted: Callable[[str], bool], now: int) -> set[bytes]:
+        known = self._names.copy().items()
+        return {key for key, names in known if any(until > now and wanted(name) for name, until in names)}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -59,6 +66,8 @@ class DnsNames:
         self._by_asker = _Table(capacity)
         self._by_address = _Table(capacity)
         self._listeners: list[OnAnswer] = []
+        self.version: object = object()
+        """another object whenever an address has got another name"""
 
     def subscribe(self, on_answer: OnAnswer) -> None:
         """Call a function for every answer with addresses from now on."""
@@ -71,9 +80,11 @@ class DnsNames:
         if not name or not packed:
             return
         until = self._now() + max(message.ttl * _SECOND, SHORTEST_NS)
+        new = False
         for address in packed:
-            self._by_asker.learn(asker + address, name, until)
-            self._by_address.learn(address, name, until)
+            new |= self._by_asker.learn(asker + address, name, until) | self._by_address.learn(address, name, until)
+        if new:
+            self.version = object()
         for listener in self._listeners:
             self._call(listener, workload, name, packed, message.ttl)
 
@@ -91,6 +102,10 @@ class DnsNames:
     def lookup(self, address: bytes) -> tuple[str, ...]:
         """The names under which anybody looked `address` (16 bytes) up, the last one last; () for none."""
         return self._by_address.names(address, self._now())
+
+    def addresses(self, wanted: Callable[[str], bool]) -> set[bytes]:
+        """The addresses (16 bytes) that somebody knows under a wanted name."""
+        return self._by_address.keys(wanted, self._now())
 
     def __len__(self) -> int:
         return len(self._by_asker)

@@ -97,6 +97,7 @@ class FlowPipeline:
         late["time"] = now
         for told in (rows, late):
             self._store.append(told)
+        self._metrics.count_failures(late)
 
     def unanswered(self) -> tuple[Unanswered, ...]:
         """The last DNS queries that got no answer, oldest first."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from daemon.flows.sample import LatencySample
 from daemon.proto import flow_pb2
 
 WIDTH = 100
@@ -55,21 +56,7 @@ class _View:
 
     requests: int = 0
     errors: int = 0
-    measured: int = 0
-    latencies: list[int] = field(default_factory=list)
-
-    def measure(self, latency: int, chance: random.Random) -> None:
-        """Keep a sample in which every latency so far has the same chance to be."""
-        self.measured += 1
-        if len(self.latencies) < _SAMPLES:
-            self.latencies.append(latency)
-        elif (place := chance.randrange(self.measured)) < _SAMPLES:
-            self.latencies[place] = latency
-
-    def quantile(self, share: float) -> int | None:
-        """The smallest latency that at least this share of the sample does not exceed."""
-        ordered = sorted(self.latencies)
-        return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else None
+    latencies: LatencySample = field(default_factory=lambda: LatencySample(_SAMPLES))
 
 
 class TrafficSummary:
@@ -91,7 +78,7 @@ class TrafficSummary:
         view.requests += weight
         view.errors += failed
         if flow.l7.latency_ns:
-            view.measure(flow.l7.latency_ns, self._chance)
+            view.latencies.measure(flow.l7.latency_ns, self._chance)
 
     def pairs(self) -> tuple[PairSummary, ...]:
         """All pairs, the busiest first; a transport that only carried the messages of another line is left out."""
@@ -125,7 +112,8 @@ def _is_carrier(pair: Pair, spoken: set[tuple[str, str]]) -> bool:
 
 def _told(pair: Pair, views: Iterable[_View]) -> PairSummary:
     fullest = max(views, key=lambda view: (view.requests, view.errors))
-    return PairSummary(pair, fullest.requests, fullest.errors, fullest.quantile(0.5), fullest.quantile(0.99))
+    latencies = fullest.latencies
+    return PairSummary(pair, fullest.requests, fullest.errors, latencies.quantile(0.5), latencies.quantile(0.99))
 
 
 def weigh(flow: flow_pb2.Flow) -> tuple[int, bool]:

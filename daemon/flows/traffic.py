@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from daemon.flows.sample import LatencySample
 from daemon.flows.summary import Pair, pair_of, weigh
 from daemon.proto import flow_pb2, remora_pb2
 
@@ -42,8 +43,7 @@ class Amount:
     requests: int = 0
     errors: int = 0
     bytes: int = 0
-    measured: int = 0
-    latencies: list[int] = field(default_factory=list)
+    latencies: LatencySample = field(default_factory=lambda: LatencySample(_SAMPLES))
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Amount) -> None:
@@ -51,17 +51,9 @@ class Amount:
         self.requests += other.requests
         self.errors += other.errors
         self.bytes += other.bytes
-        self.measured += other.measured
-        self.latencies += other.latencies
+        self.latencies.measured += other.latencies.measured
+        self.latencies.kept += other.latencies.kept
         self.reasons.update(other.reasons)
-
-    def measure(self, latency: int, chance: random.Random) -> None:
-        """Keep a sample in which every latency so far has the same chance to be."""
-        self.measured += 1
-        if len(self.latencies) < _SAMPLES:
-            self.latencies.append(latency)
-        elif (place := chance.randrange(self.measured)) < _SAMPLES:
-            self.latencies[place] = latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +106,7 @@ class Traffic:
         if failed:
             amount.reasons[failure(flow)] += 1
         if flow.l7.latency_ns:
-            amount.measure(flow.l7.latency_ns, self._chance)
+            amount.latencies.measure(flow.l7.latency_ns, self._chance)
 
     def lines(self, grouping: Grouping, now: int) -> list[Line]:
         """The view at `now` (ns since 1970), in no order."""
@@ -197,22 +189,16 @@ def _failures(pair: Pair, amount: Amount, seconds: float) -> Iterable[Line]:
 
 
 def _line(pair: Pair, amount: Amount, seconds: float) -> Line:
-    ordered = sorted(amount.latencies)
     return Line(
         *pair,
         requests=amount.requests,
         errors=amount.errors,
         rate=amount.requests / seconds,
         bytes_rate=amount.bytes / seconds,
-        p50=_quantile(ordered, 0.5),
-        p90=_quantile(ordered, 0.9),
-        p99=_quantile(ordered, 0.99),
+        p50=amount.latencies.quantile(0.5),
+        p90=amount.latencies.quantile(0.9),
+        p99=amount.latencies.quantile(0.99),
     )
-
-
-def _quantile(ordered: list[int], share: float) -> int | None:
-    """The smallest value that at least this share does not exceed."""
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else None
 
 
 Key = Callable[[Line], tuple[float, str, str]]

@@ -66,6 +66,7 @@ class _Services:
     by_number: Mapping[int, ServiceName] = field(default_factory=dict)
     by_frontend: Mapping[Frontend, ServiceName] = field(default_factory=dict)
     retired: Mapping[int, ServiceName] = field(default_factory=dict)
+    ports: tuple[int, ...] = ()
 
 
 class Directory:
@@ -98,6 +99,16 @@ class Directory:
         """The Service port reached under an address (16 bytes) and a port in host order."""
         return self._services.by_frontend.get(Frontend(address, port, protocol))
 
+    @property
+    def frontend_ports(self) -> tuple[int, ...]:
+        """The ports of all frontends, each once."""
+        return self._services.ports
+
+    @property
+    def state(self) -> tuple[object, object]:
+        """Other objects after every update; whoever keeps what was looked up compares them by identity."""
+        return self._workloads, self._services
+
     def workloads(self) -> tuple[Workload, ...]:
         """The present workloads, in the order in which they came."""
         return tuple(self._workloads.by_id.values())
@@ -121,7 +132,8 @@ class Directory:
         with self._writers:
             before = self._services
             retired = _retire(before.retired, before.by_number, names)
-            self._services = _Services(dict(names), dict(frontends), retired)
+            ports = tuple({frontend.port for frontend in frontends})
+            self._services = _Services(dict(names), dict(frontends), retired, ports)
 
 
 _RESERVED: Mapping[int, Workload] = {HOST.id: HOST, WORLD.id: WORLD}

@@ -18,6 +18,8 @@ from daemon.flows import texts
 from daemon.flows.builder import endpoint_of
 from daemon.flows.filters.compile import Predicate, compile_filter
 from daemon.flows.filters.ends import parse_addresses, parse_port
+from daemon.flows.filters.lookups import by_number, looked_up
+from daemon.flows.names import DnsNames
 from daemon.flows.record import RowArray
 from daemon.model import Directory
 from daemon.proto import flow_pb2
@@ -42,15 +44,17 @@ _MESSAGE_FIELDS = ("http_status_code", "http_method", "http_path", "http_url", "
 _END_FIELDS = ("pod", "identity", "workload", "label")
 
 
-def prefilter_any(filters: Sequence[flow_pb2.FlowFilter], directory: Directory) -> Masker:
+def prefilter_any(
+    filters: Sequence[flow_pb2.FlowFilter], directory: Directory, names: DnsNames | None = None
+) -> Masker:
     """The mask (n,) bool of records that a whitelist may accept; an empty one may accept all. Raises FilterError."""
-    maskers = [prefilter(entry, directory) for entry in filters]
+    maskers = [prefilter(entry, directory, names) for entry in filters]
     if not maskers:
         return _everything
     return lambda rows: np.logical_or.reduce([masker(rows) for masker in maskers])
 
 
-def prefilter(wanted: flow_pb2.FlowFilter, directory: Directory) -> Masker:
+def prefilter(wanted: flow_pb2.FlowFilter, directory: Directory, names: DnsNames | None = None) -> Masker:
     """The mask (n,) bool of records (n,) that one filter may match. Raises FilterError."""
     maskers = [rule(values) for field, rule in _RULES.items() if (values := getattr(wanted, field))]
     maskers += [_messages for field in _MESSAGE_FIELDS if getattr(wanted, field)]
@@ -58,11 +62,14 @@ def prefilter(wanted: flow_pb2.FlowFilter, directory: Directory) -> Masker:
         part = _end_part(wanted, end)
         if part.ByteSize():
             maskers.append(_by_workload(column, end, compile_filter(part), directory))
+    maskers += looked_up(wanted, directory, names)
 
     def mask(rows: RowArray) -> Mask:
         passed = _everything(rows)
         for masker in maskers:
             passed &= masker(rows)
+            if not passed.any():
+                break
         return passed
 
     return mask
@@ -95,12 +102,7 @@ def _by_workload(column: str, end: str, predicate: Predicate, directory: Directo
         getattr(flow, end).CopyFrom(endpoint_of(workload))
         return predicate(flow)
 
-    def mask(rows: RowArray) -> Mask:
-        numbers, inverse = np.unique(rows[column], return_inverse=True)
-        passed = np.array([passes(int(number)) for number in numbers], np.bool_)
-        return _is(passed[inverse])
-
-    return mask
+    return by_number(column, passes, directory)
 
 
 def _by_address(column: str, values: Iterable[str]) -> Masker:
@@ -167,6 +169,17 @@ def _by_drop_reason(_: Iterable[int]) -> Masker:
     return lambda rows: _is(rows["verdict"] == Verdict.DROPPED)
 
 
+def _by_tcp_flags(entries: Iterable[flow_pb2.TCPFlags]) -> Masker:
+    wanted = {sum(bit for bit in texts.TcpFlag if getattr(entry, str(bit.name))) for entry in entries if not entry.NS}
+
+    def mask(rows: RowArray) -> Mask:
+        flags = rows["tcp_flags"]
+        matched = [(flags & bits) == bits for bits in wanted]
+        return _is((rows["proto"] == texts.TCP) & np.logical_or.reduce(matched or [~_everything(rows)]))
+
+    return mask
+
+
 def _by_ip_version(values: Iterable[int]) -> Masker:
     wanted = frozenset(values)
     ipv4, ipv6 = flow_pb2.IPVersion.IPv4 in wanted, flow_pb2.IPVersion.IPv6 in wanted
@@ -188,6 +201,7 @@ _RULES: dict[str, Callable[[Any], Masker]] = {
     "reply": _by_column("reply"),
     "traffic_direction": _by_column("direction"),
     "protocol": _by_protocol,
+    "tcp_flags": _by_tcp_flags,
     "event_type": _by_event_type,
     "drop_reason_desc": _by_drop_reason,
     "ip_version": _by_ip_version,

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import json_format
 
 from daemon.flows.filters import FilterError, compile_filter, compile_lists
+from daemon.flows.filters.compile import _RULES
 from daemon.proto import flow_pb2
 
 TCP: dict[str, Any] = {
@@ -319,3 +320,10 @@ def test_every_field_of_a_filter_is_understood() -> None:
     cases: list[dict[str, Any]] = [wanted for wanted, _ in MATCHING + NOT_MATCHING] + [wanted for wanted, _ in REFUSED]
     tested = {field for wanted in cases for field in wanted}
     assert tested == {field.name for field in flow_pb2.FlowFilter.DESCRIPTOR.fields}
+
+
+def test_every_field_of_a_filter_has_a_rule_and_a_case() -> None:
+    fields = {field.name for field in flow_pb2.FlowFilter.DESCRIPTOR.fields}
+    assert set(_RULES) | {"experimental"} == fields
+    sided = {name.replace("source_", "").replace("destination_", "") for wanted, _ in MATCHING for name in wanted}
+    assert {name.replace("source_", "").replace("destination_", "") for name in _RULES} <= sided
