@@ -19,7 +19,7 @@ from benchmarks.report import Figure, say, tell
 from benchmarks.stand import occupied
 from ebpf.errors import RemoraError
 
-NAMES = ("agent", "records", "throughput", "connect", "packet")
+NAMES = ("agent", "records", "throughput", "connect", "packet", "services")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
