@@ -144,7 +144,7 @@ class Agent:
         taken = self.proxy.begin()
         await self.programmer.apply(self._snapshot, self.devices)
         if "services" not in self.programmer.failures:
-            await self.proxy.synced(taken, self.programmer.table)
+            await self.proxy.synced(taken, self.programmer.table, whole=self.programmer.whole)
 
     async def _verify(self) -> None:
         while True:

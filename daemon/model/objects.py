@@ -97,11 +97,21 @@ class OwnerReference(_Part, frozen=True):
     controller: bool = False
 
 
+class Annotations(_Part, frozen=True):
+    """Those that mean something here; others can be long, and are not kept.
+
+    `changed_at` is what the EndpointSlice controller writes: when the pod or Service changed that made it write.
+    """
+
+    changed_at: str = field(name="endpoints.kubernetes.io/last-change-trigger-time", default="")
+
+
 class ObjectMeta(_Part, frozen=True):
     name: Annotated[str, Meta(min_length=1)]
     namespace: str = ""
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+    annotations: Annotations = Annotations()
 
 
 class KubeObject(_Part, frozen=True):
