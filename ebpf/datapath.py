@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +23,7 @@ from ebpf.build import Build
 from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
 from ebpf.maps import HashMap, PerCpuArray
+from ebpf.namespaces import netns_cookie
 from ebpf.programs import PROGRAMS, Hook, Program
 from ebpf.ringbuf import RingBuffer
 from ebpf.source import Options
@@ -31,7 +31,6 @@ from ebpf.source import Options
 log = logging.getLogger(__name__)
 
 _KEYED = (libbpf.MapType.HASH, libbpf.MapType.LRU_HASH, libbpf.MapType.ARRAY)
-_SO_NETNS_COOKIE = 71
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +150,6 @@ class Datapath:
 
     def _loaded(self, hook: Hook) -> list[Program]:
         return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
-
-
-def netns_cookie() -> int:
-    """The kernel's number for the calling thread's network namespace (Linux 5.14); 0 where it does not tell."""
-    with socket.socket() as any_socket:
-        try:
-            return int.from_bytes(any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
-        except OSError:
-            return 0
 
 
 def cleanup(root: Path, state: Path) -> list[str]:
