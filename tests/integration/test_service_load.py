@@ -137,6 +137,7 @@ def test_a_rolling_update_of_all_backends_costs_no_connection_and_no_flow_a_seco
             town.announce(serving, [leaving])
             time.sleep(DRAIN)
             town.tell("close", leaving)
+            town.node.drop(leaving)  # with its device, so that nobody is left to say that nobody listens
             town.announce(serving)
             time.sleep(PAUSE)
             if step % 5 == 0:
