@@ -93,7 +93,7 @@ class Stand:
     def __enter__(self) -> Stand:
         with ExitStack() as stack:
             stack.callback(STAGE.clear)
-            self._group = stack.enter_context(Cgroup(STAGE.name, "agent", "workloads"))
+            self._group = stack.enter_context(Cgroup(STAGE.name, "agent", "workloads", "bare"))
             self._workloads = self._group.path / "workloads"
             STAGE.folder.mkdir(mode=0o755)
             self.node = Node(STAGE.name)
@@ -113,7 +113,11 @@ class Stand:
 
     def spawn(self, argv: Sequence[str], workload: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a program in a workload and its cgroup; ended with the stand at the latest."""
-        process = spawn(argv, self.node.spaces[workload].path, self._workloads, **options)
+        return self.launch(argv, self.node.spaces[workload].path, "workloads", **options)
+
+    def launch(self, argv: Sequence[str], namespace: Path, group: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in a namespace and a cgroup of ours: `workloads` is steered, `bare` is not."""
+        process = spawn(argv, namespace, self._group.path / group, **options)
         self._stack.callback(stop, process)
         return process
 

@@ -10,9 +10,12 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from benchmarks.stand import PORT, SERVER, STAGE, BenchmarkError, Stand, await_true
+from benchmarks.stand import PORT, SERVER, STAGE, BenchmarkError, await_true
+from daemon.demo.topology import Node
 
 PAGE = 1024  # bytes of the file that it serves
 
@@ -40,15 +43,28 @@ http {{
 """
 
 
-def serve(stand: Stand, processor: int) -> None:
-    """Start it on one processor; it answers when this returns and ends with the stand. Raises BenchmarkError."""
-    (STAGE.folder / "pages").mkdir()
-    (STAGE.folder / "pages" / "index.html").write_bytes(b"x" * PAGE)
-    configuration = STAGE.folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=STAGE.folder, port=PORT))
-    nginx = [_nginx(), "-p", str(STAGE.folder), "-c", str(configuration)]
-    process = stand.spawn(["taskset", "-c", str(processor), *nginx], SERVER)
-    await_true(lambda: stand.node.run(_answers, stand.address(SERVER)), "answer from nginx", process)
+class Site(Protocol):
+    """A node with a server's namespace; programs that are started in it end with it."""
+
+    @property
+    def node(self) -> Node: ...
+
+    def address(self, workload: str) -> str:
+        """A workload's IPv4 address."""
+
+    def spawn(self, argv: Sequence[str], workload: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in a workload."""
+
+
+def serve(site: Site, processor: int, folder: Path = STAGE.folder) -> None:
+    """Start it on one processor; it answers when this returns and ends with the site. Raises BenchmarkError."""
+    (folder / "pages").mkdir(parents=True)
+    (folder / "pages" / "index.html").write_bytes(b"x" * PAGE)
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_CONFIGURATION.format(folder=folder, port=PORT))
+    nginx = [_nginx(), "-p", str(folder), "-c", str(configuration)]
+    process = site.spawn(["taskset", "-c", str(processor), *nginx], SERVER)
+    await_true(lambda: site.node.run(_answers, site.address(SERVER)), "answer from nginx", process)
 
 
 def _answers(address: str) -> bool:
@@ -65,6 +81,9 @@ def _nginx() -> str:
     if found:
         return found
     folder = STAGE.folder / "package"
+    fetched = next(folder.glob("usr/sbin/nginx"), None)
+    if fetched:
+        return str(fetched)
     folder.mkdir()
     folder.chmod(0o777)  # apt fetches as a user of its own
     try:

@@ -184,7 +184,7 @@ class Agent:
         await self.programmer.apply(self._snapshot, self.devices)
         self.witness.look(self.directory.workloads(), self.programmer.applied, self.programmer.watched)
         if "services" not in self.programmer.failures:
-            await self.proxy.synced(taken, self.programmer.table)
+            await self.proxy.synced(taken, self.programmer.table, whole=self.programmer.whole)
 
     async def _tell_alive(self) -> None:
         """systemd starts anew what is silent: a loop that hangs, and a reader that has ended."""

@@ -1,13 +1,14 @@
 """How many connections a Service has now, counted in the kernel's connection table.
 
 A connection between two workloads of this node stands in the table twice, once for each device. So both are turned to
-the initiator's side, and equal ones count once.
+the initiator's side, and equal ones count once. A workload that is its own backend sees the frontend's address from
+both ends; it is counted as the initiator, and who the backend is stands in the map `detours`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -25,21 +26,27 @@ _ONE = np.dtype(
 )
 
 
-def count(chunks: Iterable[tuple[Columns, Columns]], services: Iterable[int]) -> Live:
-    """Connections of these numbers that have not ended; `chunks` are keys and values of the map `connections`."""
+def count(
+    chunks: Iterable[tuple[Columns, Columns]], services: Iterable[int], detour_of: Callable[[Columns], Columns | None]
+) -> Live:
+    """Connections of these numbers that have not ended.
+
+    `chunks` are keys and values of the map `connections`; `detour_of` finds the value of one key in `detours`.
+    """
     wanted = np.array(sorted(services), np.uint32)
-    found = [_turned(*_of(keys, values, wanted)) for keys, values in chunks]
+    found = [_turned(*_of(keys, values, wanted), detour_of) for keys, values in chunks]
     together = np.unique(np.concatenate(found).view((np.void, _ONE.itemsize))) if found else np.empty(0, _ONE)
     rows = together.view(_ONE)
     return Counter(zip(rows["service"].tolist(), map(bytes, rows["backend"]), strict=True))
 
 
 def _of(keys: Columns, values: Columns, wanted: Columns) -> tuple[Columns, Columns]:
-    mask = np.isin(values["service"], wanted) & (values["ended"] == 0)
+    own = (values["detoured"] != 0) & (values["direction"] != Direction.EGRESS)
+    mask = np.isin(values["service"], wanted) & (values["ended"] == 0) & ~own
     return keys[mask], values[mask]
 
 
-def _turned(keys: Columns, values: Columns) -> Columns:
+def _turned(keys: Columns, values: Columns, detour_of: Callable[[Columns], Columns | None]) -> Columns:
     """The connections from their initiators' side, shape (n,)."""
     rows = np.zeros(len(keys), _ONE)
     egress = values["direction"] == Direction.EGRESS
@@ -47,6 +54,10 @@ def _turned(keys: Columns, values: Columns) -> Columns:
     rows["backend"] = np.where(egress, remote, local)
     rows["initiator"] = np.where(egress, local, remote)
     rows["service"], rows["proto"] = values["service"], keys["proto"]
+    for index in np.flatnonzero(values["detoured"]).tolist():
+        detour = detour_of(keys[index : index + 1])
+        if detour is not None:
+            rows["backend"][index] = detour["backend"].tobytes()[:RECORD_SIZE]
     return rows
 
 

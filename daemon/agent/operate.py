@@ -7,19 +7,21 @@ while they were read is asked of the thread that writes them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from daemon.agent import live
+from daemon.agent.affinity import Stay, clients_of, stays, told
 from daemon.agent.explain import Explanation, Question, explain
 from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
 from daemon.agent.verify import Promised, Report, verify
 from daemon.agent.wording import PROTOCOLS
-from daemon.model import HOST, Directory, IPAddress, Node, Workload
+from daemon.endpoints import Devices
+from daemon.model import HOST, Directory, Node, Workload
 from daemon.proto import remora_pb2 as pb
-from daemon.services import Applied, ServiceTable, compile_services
+from daemon.services import Applied, ServicePortEntry, ServiceTable, compile_services
 
 if TYPE_CHECKING:
     from daemon.agent.agent import Agent
@@ -44,8 +46,13 @@ class Operate:
         """The way of an address; raises ValueError for an address or a workload that cannot be understood."""
         agent = self._agent
         left = agent.programmer.packet_path.pods
-        asked = Asked(request, agent.programmer.table, agent.devices.node_addresses, agent.directory, left)
+        asked = Asked(request, agent.programmer.table, agent.devices, agent.directory, self._stays, left)
         return await asyncio.to_thread(asked.answer)
+
+    def _stays(self, entry: ServicePortEntry) -> dict[int, Stay]:
+        programmer = self._agent.programmer
+        number = next((one.number for one in programmer.applied if one.entry.key == entry.key), 0)
+        return stays(programmer.datapath.maps["affinities"], number, entry)
 
     async def verify(self) -> pb.VerifyResponse:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
@@ -86,8 +93,9 @@ class Operate:
     ) -> list[pb.ServiceDetail]:
         found = [(service, ports_of(service, applied)) for service in named(table, name, namespace)]
         numbers = {port.number for _, ports in found for port in ports}
-        connections = self._agent.programmer.datapath.maps["connections"]
-        counted = live.count(connections.chunks(), numbers)
+        maps = self._agent.programmer.datapath.maps
+        with maps["connections"].beside() as connections, maps["detours"].beside() as detours:
+            counted = live.count(connections.chunks(), numbers, detours.lookup)
         return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
 
 
@@ -97,15 +105,16 @@ class Asked:
 
     request: pb.ExplainRequest
     table: ServiceTable
-    node_addresses: frozenset[IPAddress]
+    devices: Devices
     directory: Directory
+    stays: Callable[[ServicePortEntry], Mapping[int, Stay]]
     per_packet: frozenset[tuple[str, str]] = frozenset()
 
     def answer(self) -> pb.ExplainResponse:
         """The explanation; raises ValueError."""
         caller = self._caller()
         node = self._node_of(caller) if caller else self.table.node
-        table, own, notes = self.table, self.node_addresses, []
+        table, own, notes = self.table, self.devices.node_addresses, []
         if node != self.table.node:
             table, own = compile_services(self.table.workings.snapshot, node), frozenset()
             notes.append(
@@ -118,7 +127,18 @@ class Asked:
             _NUMBERS[self.request.protocol],
             in_node=caller is None or caller.id == HOST.id,
         )
-        return self._response(explain(question, table, own), node, [*notes, *self._about(caller)])
+        found = explain(question, table, own)
+        notes += self._about(caller)
+        if node == self.table.node:
+            notes += self._affinity(found, caller)
+        return self._response(found, node, notes)
+
+    def _affinity(self, found: Explanation, caller: Workload | None) -> list[str]:
+        entry = self.table.frontends[found.place] if found.key and found.place else None
+        if entry is None or not entry.affinity:
+            return []
+        clients = clients_of(caller, self.devices) if caller else ()
+        return told(self.stays(entry), caller, clients)
 
     def _caller(self) -> Workload | None:
         """The workload that asks; None where any of this node may."""

@@ -126,6 +126,11 @@ class Programmer:
         services, table = self._services, self.table
         return Promised(services.written, table.workings.snapshot, table.node, numbers, services.spare)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the last reconciliation compared all Services with the kernel, or only those that changed."""
+        return self._services.whole
+
     async def read(self, work: Callable[[], T]) -> T:
         """What `work` finds while nobody writes."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from daemon.agent import health
 from daemon.agent.health import Health, HealthPorts, LocalEndpoints
+from daemon.agent.latency import ProgrammingLatency
 from daemon.model.differences import differences
 from daemon.model.objects import KubeObject, Service, ServiceType, TrafficPolicy
 from daemon.model.snapshot import Snapshot
@@ -28,6 +29,11 @@ from daemon.settings import Settings
 
 _BUCKETS = tuple(0.001 * 2**power for power in range(15))  # s, those of kube-proxy
 _PREFIX = "kubeproxy_sync_proxy_rules"
+_SYNCS = {
+    "": "Time that a sync took.",
+    "full_": "Time that a sync took which compared all Services with the kernel.",
+    "partial_": "Time that a sync took which looked only at what had changed.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,7 @@ class Taken:
 
     at: float
     changes: Changes
+    triggers: Sequence[float] = ()
 
 
 class Proxy(Collector):
@@ -55,8 +62,13 @@ class Proxy(Collector):
         self._seen = Snapshot()
         self._came, self._arrived = Changes(), Changes()
         self._table = ServiceTable(node)
-        name, words = f"{_PREFIX}_duration_seconds", "Time that a sync took."
-        self._durations = Histogram(name, words, buckets=_BUCKETS, registry=None)
+        self._latency = ProgrammingLatency()
+        self._durations = {
+            kind: Histogram(
+                f"kubeproxy_sync_{kind}proxy_rules_duration_seconds", words, buckets=_BUCKETS, registry=None
+            )
+            for kind, words in _SYNCS.items()
+        }
 
     async def start(self, stack: AsyncExitStack, settings: Settings) -> None:
         """Listen where the settings say so, until the stack ends; raises RemoraError where a port is taken."""
@@ -68,17 +80,20 @@ class Proxy(Collector):
         """There is something new to bring to the kernel."""
         came = self._came
         services = _changed(*differences(self._seen.services, snapshot.services))
-        slices = _changed(*differences(self._seen.slices, snapshot.slices))
-        self._came, self._seen = Changes(came.services + services, came.slices + slices), snapshot
+        gone, new = differences(self._seen.slices, snapshot.slices)
+        self._latency.came(gone, new)
+        self._came, self._seen = Changes(came.services + services, came.slices + _changed(gone, new)), snapshot
         self.health.queued()
 
     def begin(self) -> Taken:
         """An attempt begins."""
-        return Taken(self.health.now(), self._came)
+        return Taken(self.health.now(), self._came, self._latency.taken())
 
-    async def synced(self, taken: Taken, table: ServiceTable) -> None:
-        """The attempt that began then brought everything to the kernel."""
-        self._durations.observe(self.health.now() - taken.at)
+    async def synced(self, taken: Taken, table: ServiceTable, *, whole: bool) -> None:
+        """The attempt that began then brought everything to the kernel; `whole`: it compared all with it."""
+        for kind in ("", "full_" if whole else "partial_"):
+            self._durations[kind].observe(self.health.now() - taken.at)
+        self._latency.arrived(taken.triggers)
         self._arrived, self._table = taken.changes, table
         self.health.synced(taken.at)
         await self.ports.update(health_ports(table))
@@ -89,7 +104,9 @@ class Proxy(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families; names and labels are kube-proxy's."""
-        yield from self._durations.collect()
+        for one in self._durations.values():
+            yield from one.collect()
+        yield from self._latency.collect()
         yield from self._times()
         came, arrived = self._came, self._arrived
         for what, total, done in (

@@ -20,8 +20,6 @@ from daemon.model.objects import Pod
 from ebpf.maps import Columns, HashMap
 from ebpf.namespaces import cookies_of
 
-ANNOTATION = "remora.io/service-path"
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -32,7 +30,7 @@ class Rule:
 
     def applies(self, pod: Pod) -> bool:
         """The annotation decides where there is one: `packet` or `socket`."""
-        asked = pod.metadata.annotations.get(ANNOTATION, "")
+        asked = pod.metadata.annotations.service_path
         if asked in ("packet", "socket"):
             return asked == "packet"
         runtime = pod.spec.runtime_class_name

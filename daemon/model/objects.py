@@ -97,12 +97,23 @@ class OwnerReference(Part, frozen=True):
     controller: bool = False
 
 
+class Annotations(Part, frozen=True):
+    """Those that mean something here; others can be long, and are not kept.
+
+    `changed_at` is what the EndpointSlice controller writes: when the pod or Service changed that made it write.
+    `service_path`: `packet` or `socket`, where a pod's Services are translated.
+    """
+
+    changed_at: str = field(name="endpoints.kubernetes.io/last-change-trigger-time", default="")
+    service_path: str = field(name="remora.io/service-path", default="")
+
+
 class ObjectMeta(Part, frozen=True):
     name: Annotated[str, Meta(min_length=1)]
     namespace: str = ""
     labels: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
-    annotations: dict[str, str] = {}
+    annotations: Annotations = Annotations()
     deletion_timestamp: str = ""
 
 

@@ -50,7 +50,7 @@ class InForce:
 
     def change(self, blocks: Mapping[Origin, Block]) -> Change:
         """What differs from the blocks of a table."""
-        return Change(blocks, differing(self._blocks, blocks), differing(blocks, self._blocks))
+        return Change(blocks, *differing(self._blocks, blocks))
 
     def follow(self, change: Change, number_of: NumberOf) -> None:
         """Take over a change that was written; `number_of` still knows the numbers of what is gone."""

@@ -52,6 +52,8 @@ class ServiceReconciler:
         self._force = InForce()
         self.written = 0
         """the number of the last change that was begun to be written to the maps, `collect` included"""
+        self.whole = False
+        """whether the last apply compared everything with the kernel, as the first one does, or only what changed"""
 
     def apply(self, table: ServiceTable) -> Changes:
         """Make the kernel balance by the table.
@@ -59,6 +61,7 @@ class ServiceReconciler:
         Raises MapFullError, with nothing changed, where it does not fit; KernelError where a write failed, after which
         the next apply reads the maps again and goes on from there.
         """
+        self.whole = self._state is None
         if self._state is None:
             return self._apply_all(table)
         assert self._numbers is not None, "set with the state"

@@ -129,16 +129,24 @@ class ServiceTable:
         return frozenset(place for block in self.blocks.values() for place in block.addresses)
 
 
-def differing(these: Mapping[Origin, Block], those: Mapping[Origin, Block]) -> dict[Origin, Block]:
-    """Of these blocks, those that are not the very same in the other.
+Blocks = Mapping[Origin, Block]
+
+
+def differing(before: Blocks, after: Blocks) -> tuple[dict[Origin, Block], dict[Origin, Block]]:
+    """The blocks that are no longer, and those that are new, by identity; a changed one is in both.
 
     A table keeps the order of the one before it, so all but the middle is compared in place, without a look-up.
     """
-    mine, others = tuple(these.values()), tuple(those.values())
-    shorter = min(len(mine), len(others))
-    head = next(compress(count(), map(is_not, mine, others)), shorter)
-    tail = next(compress(count(), map(is_not, reversed(mine), reversed(others))), shorter)
-    middle = islice(these.items(), head, len(these) - min(tail, shorter - head))
+    old, new = tuple(before.values()), tuple(after.values())
+    shorter = min(len(old), len(new))
+    head = next(compress(count(), map(is_not, old, new)), shorter)
+    tail = next(compress(count(), map(is_not, reversed(old), reversed(new))), shorter)
+    tail = min(tail, shorter - head)
+    return _without(before, after, head, tail), _without(after, before, head, tail)
+
+
+def _without(these: Blocks, those: Blocks, head: int, tail: int) -> dict[Origin, Block]:
+    middle = islice(these.items(), head, len(these) - tail)
     return {origin: block for origin, block in middle if those.get(origin) is not block}
 
 

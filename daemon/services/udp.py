@@ -61,7 +61,8 @@ class Closed:
 
 def gone_backends(before: ServiceTable, after: ServiceTable) -> frozenset[Target]:
     """The UDP backends, ports in host order, that some UDP Service had and none has now."""
-    lost = _udp_backends(differing(before.blocks, after.blocks).values())
+    touched, _ = differing(before.blocks, after.blocks)
+    lost = _udp_backends(touched.values())
     if lost:
         lost -= _udp_backends(after.blocks.values())
     return _targets(lost)

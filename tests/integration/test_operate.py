@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -195,6 +196,18 @@ def test_node_ports_are_explained_under_the_nodes_own_addresses(town: Town) -> N
     text = town.agent.remora("service", "explain", f"{own}:{NODE_PORT}")
     assert "a backend is drawn at random from 2 of 4 endpoints" in text
     assert "until 600 s after its last connection" in text
+
+
+def test_the_backend_that_a_client_stays_with_is_explained(town: Town) -> None:
+    fresh = town.agent.json("service", "explain", f"{VIP}:80", "--from", "host")["notes"]
+    assert "host stays with none: a backend will be drawn" in fresh
+    code = f"import socket; print(socket.create_connection(({VIP!r}, 80), 5).getpeername()[0])"
+    assert town.node.output([sys.executable, "-c", code], "client").strip() == VIP
+    notes = town.agent.json("service", "explain", f"{VIP}:80", "--from", "shop/client")["notes"]
+    (own,) = (note for note in notes if note.startswith("shop/client stays with"))
+    backend, seconds = re.fullmatch(r"shop/client stays with (\S+) for another (\d+) s", own).groups()
+    assert 590 <= int(seconds) <= 600
+    assert any(note.startswith("clients that stay with a backend now: ") and backend in note for note in notes)
 
 
 def test_a_workloads_loopback_has_no_node_ports(town: Town) -> None:

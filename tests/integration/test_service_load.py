@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
+from ebpf.libbpf import MapType
+from ebpf.maps import HashMap, MapSpec
 from tests.integration import shop as manifests
 from tests.support.agent import ROOT, AgentProcess, agent_on
+from tests.support.layouts import dtype
 from tests.support.netns import TestNode, node
 
 PYTHON = {"PYTHONPATH": str(ROOT)}
@@ -67,6 +70,15 @@ class Town:
         path = self.agent.manifests / "shop.yaml"
         path.with_suffix(".new").write_text(manifests.dump(*documents))
         path.with_suffix(".new").rename(path)
+
+    def slots(self) -> int:
+        """Slots of backends in the kernel, those that nothing counts any more included."""
+        (path,) = self.agent.pins.glob("maps-*/backends")
+        table = HashMap(MapSpec("backends", MapType.HASH, dtype("backend_key"), dtype("backend"), 4096), path)
+        try:
+            return len(table.items()[0])
+        finally:
+            table.close()
 
     def address(self, workload: str) -> str:
         return str(self.node.spaces[workload].addresses[0].ip)
@@ -119,20 +131,23 @@ def test_a_rolling_update_of_all_backends_costs_no_connection_and_no_flow_a_seco
     with town.load() as told:
         time.sleep(1)
         serving = names(0)
-        for leaving, coming in zip(names(0), names(BACKENDS), strict=True):
+        for step, (leaving, coming) in enumerate(zip(names(0), names(BACKENDS), strict=True)):
             town.open(coming)
             serving = [*serving[1:], coming]
             town.announce(serving, [leaving])
             time.sleep(DRAIN)
             town.tell("close", leaving)
+            town.node.drop(leaving)  # with its device, so that nobody is left to say that nobody listens
             town.announce(serving)
             time.sleep(PAUSE)
+            if step % 5 == 0:
+                assert "the kernel agrees with the objects" in town.agent.remora("verify")
         time.sleep(1)
-    print(told)
     assert told["tcp"]["failures"] == []
     assert told["tcp"]["requests"] >= 0.9 * RATE * told["tcp"]["seconds"]
     assert told["udp"]["reconnected"] > 0, "no connected socket had to move"
     assert told["udp"]["longest"] <= SILENCE, told
+    town.agent.until(lambda: town.slots() == 2 * BACKENDS)
 
 
 def test_an_agent_that_is_killed_restarted_and_upgraded_costs_no_request(town: Town) -> None:
@@ -149,7 +164,6 @@ def test_an_agent_that_is_killed_restarted_and_upgraded_costs_no_request(town: T
         agent.configure(http_budget=444)
         agent.start()
         time.sleep(max(0.0, REQUESTS / (RATE + FLOWS / INTERVAL) * 1.1 - (time.monotonic() - began)))
-    print(told)
     assert [one["failures"] for one in told.values()] == [[], []]
     assert sum(one["requests"] for one in told.values()) >= REQUESTS
     assert told["udp"]["reconnected"] == 0

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from daemon.agent.operate import Asked
+from daemon.endpoints import Devices
 from daemon.model import HOST, Directory, Identity, Workload, WorkloadId
 from daemon.proto import remora_pb2 as pb
 from tests.unit.services.build import compiled, pod, service, slice_
@@ -30,7 +31,8 @@ def ask(workload_name: str = "", address: str = "10.96.0.1", port: int = 80) -> 
     known = (workload(16, "client", 5), workload(17, "far"), workload(18, "far", 6, "other"))
     directory.update_workloads((replace(HOST, addresses=(OWN,)), *known))
     request = pb.ExplainRequest(address=address, port=port, protocol="TCP", workload=workload_name)
-    return Asked(request, table, frozenset({OWN}), directory).answer()
+    devices = Devices(node_addresses=frozenset({OWN}))
+    return Asked(request, table, devices, directory, lambda entry: {}).answer()
 
 
 def eligible(told: pb.ExplainResponse) -> list[str]:

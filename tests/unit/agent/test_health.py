@@ -263,9 +263,9 @@ def test_changes_are_pending_until_the_kernel_has_them() -> None:
         told.append(samples(proxy))
         taken = proxy.begin()
         proxy.queued(Snapshot(services=(web, service("other", "10.96.0.3")), slices=first.slices))
-        await proxy.synced(taken, compiled())
+        await proxy.synced(taken, compiled(), whole=True)
         told.append(samples(proxy))
-        await proxy.synced(proxy.begin(), compiled())
+        await proxy.synced(proxy.begin(), compiled(), whole=False)
         told.append(samples(proxy))
         return told
 

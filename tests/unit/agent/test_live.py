@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from daemon.agent.live import count
+from daemon.agent import live
+from daemon.agent.live import Live
 from ebpf.addresses import pack
 from ebpf.constants import Direction
 from tests.support.layouts import dtype
 
 CLIENT, BACKEND = "10.0.0.1", "10.0.0.2"
 RECORD = pack(BACKEND) + (8080).to_bytes(2)
+
+
+def count(chunks: list[tuple[Any, Any]], services: Collection[int]) -> Live:
+    return live.count(chunks, services, lambda key: None)
 
 
 def connection(port: int, direction: Direction = Direction.EGRESS, **value: Any) -> tuple[Any, Any]:
@@ -49,3 +55,13 @@ def test_ended_ones_and_those_of_other_services_do_not_count() -> None:
 def test_an_empty_table_counts_nothing() -> None:
     assert count([], {7}) == {}
     assert count([connection(1)], ()) == {}
+
+
+def test_a_workload_that_is_its_own_backend_is_counted_there() -> None:
+    keys, values = connection(1, detoured=1)
+    keys["remote"] = np.frombuffer(pack("10.96.0.1"), np.uint32)
+    detour = np.zeros(1, dtype("detour"))
+    detour["backend"]["addr"] = np.frombuffer(pack(BACKEND), np.uint32)
+    detour["backend"]["port"] = np.array(8080, ">u2").view(np.uint16)
+    seen = [(keys, values), connection(1, Direction.INGRESS, detoured=1)]
+    assert live.count(seen, {7}, lambda key: detour if key == keys else None) == {(7, RECORD): 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daemon.endpoints import Rule
-from daemon.model.objects import ObjectMeta, Pod, PodSpec
+from daemon.model.objects import Annotations, ObjectMeta, Pod, PodSpec
 
 RULE = Rule(("gvisor*", "kata*"), ("mesh", "sidecar=true"))
 
@@ -27,6 +27,5 @@ RULE = Rule(("gvisor*", "kata*"), ("mesh", "sidecar=true"))
 def test_the_annotation_decides_before_runtime_class_and_labels(
     runtime: str, labels: dict[str, str], annotation: str, expected: bool
 ) -> None:
-    annotations = {"remora.io/service-path": annotation} if annotation else {}
-    meta = ObjectMeta("one", "shop", labels, annotations=annotations)
+    meta = ObjectMeta("one", "shop", labels, annotations=Annotations(service_path=annotation))
     assert RULE.applies(Pod(meta, PodSpec(runtime_class_name=runtime))) is expected
