@@ -129,7 +129,7 @@ def _subject(subject: Subject) -> PodPeer | None:
 
 def _decide(place: int, rule: ClusterRule) -> ParsedRule:
     try:
-        peers = tuple(one for peer in rule.peers for one in _cluster_peers(peer, rule.action))
+        peers = tuple(one for peer in rule.peers for one in _cluster_peers(peer, rule))
         ports = None if rule.protocols is None else tuple(_cluster_ports(rule.protocols))
     except UnknownPart:
         if rule.action is RuleAction.ACCEPT:
@@ -138,16 +138,17 @@ def _decide(place: int, rule: ClusterRule) -> ParsedRule:
     return ParsedRule(place, rule.action, peers, ports, rule.name)
 
 
-def _cluster_peers(peer: ClusterPeer, action: RuleAction) -> Iterator[Peer]:
+def _cluster_peers(peer: ClusterPeer, rule: ClusterRule) -> Iterator[Peer]:
+    egress = isinstance(rule, ClusterEgressRule)
     if peer.namespaces is not None:
         yield PodPeer("", selector_of(peer.namespaces), EVERYTHING)
     elif peer.pods is not None:
         yield _pods(peer.pods)
-    elif peer.nodes is not None:
+    elif egress and peer.nodes is not None:
         yield NodePeer(selector_of(peer.nodes))
-    elif peer.networks is not UNSET:
+    elif egress and peer.networks is not UNSET:
         yield from (BlockPeer(network_of(text)) for text in peer.networks)
-    elif peer.domain_names is not UNSET and action is RuleAction.ACCEPT:
+    elif egress and peer.domain_names is not UNSET and rule.action is RuleAction.ACCEPT:
         yield NamesPeer(tuple(sorted({name.lower().rstrip(".") for name in peer.domain_names})))
     else:
         raise UnknownPart

@@ -18,6 +18,7 @@ from daemon.model.objects import (
     Service,
     ServiceType,
 )
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.decode import Located
 from daemon.sources.files import FileState
@@ -52,6 +53,9 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         slices=_only(EndpointSlice, objects),
         pods=_only(Pod, objects),
         namespaces=_only(Namespace, objects),
+        policies=_only(NetworkPolicy, objects),
+        cluster_policies=_only(ClusterNetworkPolicy, objects),
+        nodes=_only(Node, objects),
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),
