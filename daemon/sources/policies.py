@@ -71,15 +71,18 @@ def _network_policy(policy: NetworkPolicy) -> Iterator[Finding]:
     yield from _selector(("spec", "podSelector"), spec.pod_selector)
     if len(spec.policy_types) > 2:
         yield ("spec", "policyTypes"), "more than two"
-    written: tuple[tuple[str, str, tuple[IngressRule | EgressRule, ...]], ...]
-    written = ("ingress", "from", spec.ingress), ("egress", "to", spec.egress)
-    for field, side, rules in written:
-        for index, rule in enumerate(rules):
-            path: Path = ("spec", field, index)
-            for place, peer in enumerate(rule.peers):
-                yield from _peer((*path, side, place), peer)
-            for place, port in enumerate(rule.ports):
-                yield from _port((*path, "ports", place), port)
+    for path, side, rule in _rules(policy):
+        for place, peer in enumerate(rule.peers):
+            yield from _peer((*path, side, place), peer)
+        for place, port in enumerate(rule.ports):
+            yield from _port((*path, "ports", place), port)
+
+
+def _rules(policy: NetworkPolicy) -> Iterator[tuple[Path, str, IngressRule | EgressRule]]:
+    for index, ingress in enumerate(policy.spec.ingress):
+        yield ("spec", "ingress", index), "from", ingress
+    for index, egress in enumerate(policy.spec.egress):
+        yield ("spec", "egress", index), "to", egress
 
 
 def _peer(path: Path, peer: NetworkPolicyPeer) -> Iterator[Finding]:
