@@ -147,7 +147,8 @@ def test_a_network_policy_that_the_api_server_would_refuse(spec: str, line: int,
             "no destinationPort",
         ),
         (
-            f"{SUBJECT}  egress:\n  - {{action: Deny, to: [{{nodes: {{}}}}], protocols: [{{destinationNamedPort: web}}]}}\n",
+            f"{SUBJECT}  egress:\n  - action: Deny\n    to: [{{nodes: {{}}}}]\n"
+            "    protocols: [{destinationNamedPort: web}]\n",
             "no named ports",
         ),
         (
