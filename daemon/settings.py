@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 import yaml
 
+from daemon.model.policies import LabelSelector
 from ebpf.errors import RemoraError
 from ebpf.source import Options
 
@@ -35,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     zone: str = ""
     """topology zone of this node, for EndpointSlices with hints; default: none"""
     manifests: str = "/etc/remora/manifests"
-    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces"""
+    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces, Nodes and policies"""
     bpffs: str = "/sys/fs/bpf/remora"
     """folder of the pins; one for each agent on a kernel"""
     state_dir: str = "/run/remora"
@@ -62,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """tracked connections (entries, the oldest give way)"""
     http_budget: Count = 500
     """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
+    policy_audit: LabelSelector | None = None
+    """policies (by their own labels) whose denials are only counted and told, besides those that are annotated
+    remora.io/mode: audit; default: none"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
 

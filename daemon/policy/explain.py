@@ -17,7 +17,8 @@ from daemon.policy.evaluate import Evaluator, Packet
 from daemon.policy.lens import ClassKey, NamedPort, matched
 from daemon.policy.parsed import Everyone, ParsedPolicy, ParsedRule
 from daemon.policy.table import Action, Direction, PolicyTable, Rule
-from daemon.policy.verdicts import PROTOCOLS, Verdict
+from daemon.policy.units import spans_of
+from daemon.policy.verdicts import PROTOCOLS, Verdict, plane_of
 
 TRANSPORTS = dict(zip(PROTOCOLS, ("TCP", "UDP", "SCTP"), strict=True))
 
@@ -126,26 +127,14 @@ def _miss(
 ) -> NearMiss | None:
     where = f"rule {rule.place + 1} of {label(policy.ref)}"
     by_peer = any(isinstance(peer, Everyone) or matched(peer, key) for peer in rule.peers)
-    by_port = port_matches(rule, ports, packet.protocol, packet.port)
+    spans = spans_of(rule, ports)
+    target = plane_of(packet.protocol), packet.port
+    by_port = spans is None or any(plane == target[0] and low <= target[1] <= high for plane, low, high in spans)
     if by_peer and not by_port:
         return NearMiss(policy.ref, rule.place, Missing.PORT, f"peer matched, {words(packet)} not in {where}")
     if by_port and not by_peer:
         return NearMiss(policy.ref, rule.place, Missing.PEER, f"{words(packet)} matched, peer not in {where}")
     return None
-
-
-def port_matches(rule: ParsedRule, ports: tuple[NamedPort, ...], protocol: int, number: int) -> bool:
-    """Whether a rule means a port; `ports` are the destination's named ones."""
-    if rule.ports is None:
-        return True
-    for port in rule.ports:
-        if port.name:
-            named = [one for one in ports if one.name == port.name and port.protocol in (0, one.protocol)]
-            if any((one.protocol, one.number) == (protocol, number) for one in named):
-                return True
-        elif port.protocol == protocol and port.low <= number <= port.high:
-            return True
-    return False
 
 
 def words(packet: Packet) -> str:
