@@ -50,6 +50,21 @@ def halfway(before: PolicyTable, after: PolicyTable) -> PolicyTable:
     return PolicyTable(before.classes, before.networks, after.rulesets, after.workloads, after.rules)
 
 
+def assert_well_formed(table: PolicyTable) -> None:
+    """What the datapath relies on without looking."""
+    used = {isolation[side] for isolation in table.workloads.values() for side in (0, 1)} - {0}
+    assert used <= table.rulesets.keys()
+    for number, ruleset in table.rulesets.items():
+        assert number == ruleset.number
+        assert ruleset.default_rule in table.rules
+        places = [(entry.peer, entry.protocol, entry.port, entry.bits) for entry in ruleset.entries]
+        assert len(set(places)) == len(places)
+        for entry in ruleset.entries:
+            assert entry.rule in table.rules
+            assert entry.protocol or entry.bits == 0
+            assert entry.port & ((1 << (16 - entry.bits)) - 1) == 0
+
+
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_compiler_says_what_the_policies_mean(chunk: int) -> None:
     for seed in range(chunk, SEEDS, CHUNKS):
@@ -69,6 +84,7 @@ def test_the_compiler_says_what_the_policies_mean(chunk: int) -> None:
                 assert told(anew, probe)[0] is oracle.ask(probe), where
                 assert told(tables[-1], probe) == told(anew, probe), where
             for table in tables:
+                assert_well_formed(table)
                 for probe in askable(probes, before, table) if step else ():
                     if probe.remote not in probe.local.addresses:
                         between = told(halfway(before, table), probe)[0]

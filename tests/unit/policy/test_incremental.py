@@ -128,3 +128,24 @@ def test_many_pods_that_all_may_come_in_share_one_entry() -> None:
     asked = Evaluator(table)
     assert asked.outcome(Packet(pack("10.1.0.9"), pack("10.0.0.1"), 6, 80)).passes
     assert not asked.outcome(Packet(pack("192.0.2.1"), pack("10.0.0.1"), 6, 80)).passes
+
+
+def test_a_pod_is_of_this_node_when_it_says_so_or_is_found_here() -> None:
+    far, lost = (pod(f"x/{name}", ip, nodeName="far") for name, ip in (("far", "10.0.0.8"), ("lost", "10.0.0.9")))
+    compiler, wanted = PolicyCompiler(HERE), snapshot_of([*CLUSTER, far, lost, FROM_B])
+    found = frozenset({pack("10.0.0.9")})
+    assert pack("10.0.0.9") not in compiler.compile(wanted)[-1].workloads
+    table = compiler.compile(wanted, here=found)[-1]
+    assert table.workloads[pack("10.0.0.9")] == table.workloads[pack("10.0.0.1")]
+    assert pack("10.0.0.8") not in table.workloads
+    assert pack("10.0.0.9") not in compiler.compile(wanted)[-1].workloads
+
+
+def test_of_two_pods_with_one_address_the_first_has_it_whoever_came_first() -> None:
+    early, late = pod("x/z", "10.0.0.50", {"app": "b"}), pod("x/c", "10.0.0.50", {"app": "c"})
+    compiler = PolicyCompiler(HERE)
+    compiler.compile(snapshot_of([*CLUSTER, early, FROM_B]))
+    asked = Evaluator(compiler.compile(snapshot_of([*CLUSTER, early, late, FROM_B]))[-1])
+    assert not asked.outcome(Packet(pack("10.0.0.50"), pack("10.0.0.1"), 6, 80)).passes
+    asked = Evaluator(compiler.compile(snapshot_of([*CLUSTER, early, FROM_B]))[-1])
+    assert asked.outcome(Packet(pack("10.0.0.50"), pack("10.0.0.1"), 6, 80)).passes
