@@ -96,6 +96,19 @@ def test_nodes_are_matched_by_label_and_all_of_them_by_an_empty_selector() -> No
     assert with_egress(rule("Deny", all_)).passes("x/a", "y/a")
 
 
+def test_an_address_of_two_nodes_is_either_of_them_while_one_replaces_the_other() -> None:
+    old, new = node("n1", "172.16.0.9", zone="z"), node("n2", "172.16.0.9")
+    deny = cluster_policy("c", egress=[rule("Deny", {"nodes": {"matchLabels": {"zone": "z"}}})])
+    world = Reach([*CLUSTER, old, new, deny])
+    assert not world.passes("x/a", "172.16.0.9")
+    world.become([*CLUSTER, new, deny])
+    assert world.passes("x/a", "172.16.0.9")
+    all_ = cluster_policy("c", egress=[rule("Deny", {"nodes": {}})])
+    world.become([*CLUSTER, old, new, all_])
+    world.become([*CLUSTER, new, all_])
+    assert not world.passes("x/a", "172.16.0.9")
+
+
 def test_a_named_port_is_of_any_protocol_and_the_destinations() -> None:
     named = [{"destinationNamedPort": "web"}]
     world = with_egress(rule("Deny", ALL, protocols=named))
