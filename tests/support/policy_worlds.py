@@ -58,6 +58,9 @@ class World:
         kind = self.random.choice((self._pod, self._policy, self._cluster_policy, self._namespace, self._node))
         if self.random.random() < 0.1:
             self._learn()
+        elif self.random.random() < 0.03:
+            self.names.expire(60)
+            self.named.clear()
         elif self.objects and self.random.random() < 0.25:
             del self.objects[self.random.choice(sorted(self.objects))]
         else:
