@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
+from daemon.model.policies import LabelSelector
 from ebpf.constants import PolicyFlag
 from ebpf.errors import RemoraError
 from ebpf.source import Options
@@ -67,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """address of the API server (https://host:6443) in place of the one in the kubeconfig or the service account, which
     may be a Service's address that only works when the agent works"""
     manifests: str = "/etc/remora/manifests"
-    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces"""
+    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces, Nodes and policies"""
     bpffs: str = "/sys/fs/bpf/remora"
     """folder of the pins; one for each agent on a kernel"""
     state_dir: str = "/run/remora"
@@ -150,6 +151,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """what is written to the log, on standard error"""
     log_format: Literal["auto", "text", "json"] = "auto"
     """`text` for people, `json` for collectors, one object a line; auto: text on a terminal, json elsewhere"""
+    policy_audit: LabelSelector | None = None
+    """policies (by their own labels) whose denials are only counted and told, besides those that are annotated
+    remora.io/mode: audit; default: none"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
 

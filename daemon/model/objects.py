@@ -101,11 +101,13 @@ class Annotations(Part, frozen=True):
     """Those that mean something here; others can be long, and are not kept.
 
     `changed_at` is what the EndpointSlice controller writes: when the pod or Service changed that made it write.
-    `service_path`: `packet` or `socket`, where a pod's Services are translated.
+    `service_path`: `packet` or `socket`, where a pod's Services are translated. `mode` of a policy is `audit` where its
+    denials are only counted and told.
     """
 
     changed_at: str = field(name="endpoints.kubernetes.io/last-change-trigger-time", default="")
     service_path: str = field(name="remora.io/service-path", default="")
+    mode: str = field(name="remora.io/mode", default="")
 
 
 class ObjectMeta(Part, frozen=True):

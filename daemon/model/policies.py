@@ -13,10 +13,9 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from daemon.model.objects import KubeObject, ObjectMeta, Part, PortNumber, Protocol
+from daemon.model.objects import KubeObject, Part, PortNumber, Protocol
 
 RULES_MAX = 25  # of a ClusterNetworkPolicy, in each direction; also of peers, networks, protocols and names
-MODE_ANNOTATION = "remora.io/mode"  # "audit": a denial is counted and told, the packet passes
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
 Labels = dict[str, str]
@@ -62,14 +61,8 @@ class LabelSelector(Part, frozen=True):
     match_expressions: tuple[Requirement, ...] = ()
 
 
-class PolicyMeta(ObjectMeta, frozen=True):
-    annotations: dict[str, str] = field(default_factory=dict)
-
-
 class Policy(KubeObject, frozen=True):
     """What both kinds of policies have."""
-
-    metadata: PolicyMeta
 
 
 class IPBlock(Part, frozen=True):

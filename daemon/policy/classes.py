@@ -118,7 +118,7 @@ class Members:
         key = self._classes.keys[number]
         places = [*_PLACELESS[:1], f"/{key.pod.namespace}"] if key.pod else []
         places += [_PLACELESS[1]] if key.zone else []
-        places += [_PLACELESS[2]] if key.names or key.node is not None else []
+        places += [_PLACELESS[2]] if key.names or key.nodes else []
         found = [peer for place in places for peer in self._buckets.get(place, ()) if matched(peer, key)]
         for peer in found:
             self.of[peer].add(number)

@@ -24,7 +24,7 @@ from daemon.model.snapshot import Snapshot
 from daemon.policy.binding import Binder
 from daemon.policy.classes import Classes, Members, Numbers
 from daemon.policy.inventory import Inventory, Name, labels_alone
-from daemon.policy.lens import ClassKey, Need, Projection
+from daemon.policy.lens import ClassKey, NamedPort, Need, Projection
 from daemon.policy.names import Names
 from daemon.policy.networks import BARRIER, Network
 from daemon.policy.parse import parse
@@ -64,7 +64,7 @@ class PolicyCompiler:
         `here` are addresses of workloads that were found on this node, besides those of pods that say so.
         """
         try:
-            return self._compile(snapshot, names or Names(), here)
+            return self._compile(snapshot, Names() if names is None else names, here)
         except BaseException:
             self._reset()
             raise
@@ -77,6 +77,20 @@ class PolicyCompiler:
         """The policies that bind a pod of this node, in order of precedence."""
         return {direction: self._binder.selecting(name, direction) for direction in Direction}
 
+    def holder(self, address: bytes) -> Name | None:
+        """The pod that has an address."""
+        return next(iter(self._inventory.holders.get(address, ())), None)
+
+    def description(self, address: bytes) -> ClassKey:
+        """An address as policies see it."""
+        lens = self._projection.lens
+        return self._inventory.key(address, lens) or ClassKey(zone=lens.zones.zone(int.from_bytes(address)))
+
+    def named_ports(self, address: bytes) -> tuple[NamedPort, ...]:
+        """What the pod that has an address calls its ports."""
+        name = self.holder(address)
+        return self._inventory.pods[name].ports if name else ()
+
     def _reset(self) -> None:
         self._snapshot = Snapshot()
         self._policies: dict[ObjectRef, ParsedPolicy] = {}
@@ -87,7 +101,7 @@ class PolicyCompiler:
         self._binder = Binder(self._inventory, self._classes, self._members, self._rule_numbers, self._ruleset_numbers)
         self._by_address: dict[bytes, int] = {}
         self._by_network: dict[Network, int] = {}
-        self._table = PolicyTable()
+        self._table: PolicyTable | None = None
 
     def _compile(self, snapshot: Snapshot, names: Names, here: frozenset[bytes]) -> tuple[PolicyTable, ...]:
         gone, new = self._policy_changes(snapshot)
@@ -102,7 +116,7 @@ class PolicyCompiler:
         needs = self._projection.add(new)
         if needs:
             self._look_anew(names, needs)
-        if needs and self._policies:
+        if needs and self._table is not None:
             self._binder.bind((), ())
             tables.append(self._finished())
         for policy in gone:
@@ -172,7 +186,7 @@ class PolicyCompiler:
 
     def _finished(self) -> PolicyTable:
         """The table of what is known now; parts that did not change are the very same objects as before."""
-        before, binder, lens = self._table, self._binder, self._projection.lens
+        before, binder, lens = self._table or PolicyTable(), self._binder, self._projection.lens
         rulesets = binder.settle()
         networks = {network.raw: number for network, number in self._by_network.items()}
         if lens.zones.barrier():

@@ -57,7 +57,7 @@ class Inventory:
         self.pods: dict[Name, Held] = {}
         self.local: dict[Name, Held] = {}
         self.holders: dict[bytes, tuple[Name, ...]] = {}
-        self.nodes: dict[bytes, Labels] = {}
+        self.nodes: dict[bytes, dict[str, Labels]] = {}
         self.dirty: set[bytes] = set()
         self.touched: set[Name] = set()
 
@@ -104,12 +104,12 @@ class Inventory:
         """How an address looks; None where only the networks around it count."""
         holders = self.holders.get(address)
         pod = self._view(self.pods[holders[0]], lens) if holders else None
-        labels = self.nodes.get(address) if lens.nodes else None
-        node = seen(lens.node_labels, labels) if labels is not None else None
+        labels = self.nodes.get(address, {}).values() if lens.nodes else ()
+        nodes = tuple(sorted({seen(lens.node_labels, one) for one in labels}))
         names = self._names.get(address, _NO_NAMES)
-        if pod is None and node is None and not names:
+        if pod is None and not nodes and not names:
             return None
-        return ClassKey(pod, node, names, lens.zones.zone(int.from_bytes(address)))
+        return ClassKey(pod, nodes, names, lens.zones.zone(int.from_bytes(address)))
 
     def token(self, address: bytes, labels: tuple[str, ...]) -> tuple[object, ...] | None:
         """Addresses that were of one class and have this in common still are, if no more than labels is looked at."""
@@ -192,12 +192,15 @@ class Inventory:
     def _put_node(self, name: str, node: NodeObject | None) -> None:
         gone = self._node_names.pop(name, ())
         for address in gone:
-            self.nodes.pop(address, None)
-        found = [packed for entry in node.status.addresses if (packed := _packed(entry.address))] if node else []
+            del self.nodes[address][name]
+            if not self.nodes[address]:
+                del self.nodes[address]
+        found = {packed for entry in node.status.addresses if (packed := _packed(entry.address))} if node else set()
         if node:
             self._node_names[name] = tuple(found)
-            self.nodes.update((address, node.labels) for address in found)
-        self.dirty.update((*gone, *found))
+            for address in found:
+                self.nodes.setdefault(address, {})[name] = node.labels
+        self.dirty.update(gone, found)
 
 
 def named_ports(pod: Pod) -> tuple[NamedPort, ...]:

@@ -61,7 +61,7 @@ class ClassKey(NamedTuple):
     """The description of an address; the empty one is the world's."""
 
     pod: PodView | None = None
-    node: Labels | None = None
+    nodes: tuple[Labels, ...] = ()  # of those that have the address; more than one while one replaces another
     names: frozenset[str] = frozenset()
     zone: Network | None = None
 
@@ -150,7 +150,7 @@ def matched(peer: Peer, key: ClassKey) -> bool:
             zone = key.zone
             return zone is not None and network.holds(zone) and not any(hole.holds(zone) for hole in holes)
         case NodePeer(nodes):
-            return key.node is not None and matches(nodes, dict(key.node))
+            return any(matches(nodes, dict(labels)) for labels in key.nodes)
         case NamesPeer(patterns):
             return not key.names.isdisjoint(patterns)
     return False

@@ -26,7 +26,9 @@ class Names:
         self._followed: frozenset[str] = _NOTHING
         self._view: dict[bytes, frozenset[str]] = {}
 
-    def __len__(self) -> int:
+    @property
+    def answers(self) -> int:
+        """How many answers are held."""
         return self._count
 
     @property

@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from daemon.model.objects import Protocol
 from daemon.model.policies import (
-    MODE_ANNOTATION,
     ClusterEgressRule,
     ClusterIngressRule,
     ClusterNetworkPolicy,
@@ -57,7 +56,7 @@ class UnknownPart(Exception):
 
 def parse(policy: NetworkPolicy | ClusterNetworkPolicy, audited: Selector | None = None) -> ParsedPolicy | None:
     """One policy; None where it has no subject that is known. `audited` selects policies that only are to be told."""
-    audit = policy.metadata.annotations.get(MODE_ANNOTATION) == "audit"
+    audit = policy.metadata.annotations.mode == "audit"
     audit = audit or (audited is not None and matches(audited, policy.labels))
     return _network(policy, audit) if isinstance(policy, NetworkPolicy) else _cluster(policy, audit)
 
@@ -129,7 +128,7 @@ def _subject(subject: Subject) -> PodPeer | None:
 
 def _decide(place: int, rule: ClusterRule) -> ParsedRule:
     try:
-        peers = tuple(one for peer in rule.peers for one in _cluster_peers(peer, rule.action))
+        peers = tuple(one for peer in rule.peers for one in _cluster_peers(peer, rule))
         ports = None if rule.protocols is None else tuple(_cluster_ports(rule.protocols))
     except UnknownPart:
         if rule.action is RuleAction.ACCEPT:
@@ -138,16 +137,17 @@ def _decide(place: int, rule: ClusterRule) -> ParsedRule:
     return ParsedRule(place, rule.action, peers, ports, rule.name)
 
 
-def _cluster_peers(peer: ClusterPeer, action: RuleAction) -> Iterator[Peer]:
+def _cluster_peers(peer: ClusterPeer, rule: ClusterRule) -> Iterator[Peer]:
+    egress = isinstance(rule, ClusterEgressRule)
     if peer.namespaces is not None:
         yield PodPeer("", selector_of(peer.namespaces), EVERYTHING)
     elif peer.pods is not None:
         yield _pods(peer.pods)
-    elif peer.nodes is not None:
+    elif egress and peer.nodes is not None:
         yield NodePeer(selector_of(peer.nodes))
-    elif peer.networks is not UNSET:
+    elif egress and peer.networks is not UNSET:
         yield from (BlockPeer(network_of(text)) for text in peer.networks)
-    elif peer.domain_names is not UNSET and action is RuleAction.ACCEPT:
+    elif egress and peer.domain_names is not UNSET and rule.action is RuleAction.ACCEPT:
         yield NamesPeer(tuple(sorted({name.lower().rstrip(".") for name in peer.domain_names})))
     else:
         raise UnknownPart

@@ -143,7 +143,7 @@ def _layered(rules: Sequence[BoundRule], ports: Ports, defaults: Defaults, isola
         passed = function
         for bound in reversed(rules):
             if bound.layer is layer:
-                function = paint(function, _spans(bound.rule, ports), _source(bound, passed))
+                function = paint(function, spans_of(bound.rule, ports), _source(bound, passed))
     return function
 
 
@@ -158,7 +158,7 @@ def _source(bound: BoundRule, passed: Function) -> Function:
             return constant(Verdict(Action.ALLOW, bound.number))
 
 
-def _spans(rule: ParsedRule, named: Ports) -> list[Span] | None:
+def spans_of(rule: ParsedRule, named: Ports) -> list[Span] | None:
     """The stretches of ports that a rule matches, None for all traffic; a name that nobody has matches nothing."""
     if rule.ports is None:
         return None

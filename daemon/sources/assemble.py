@@ -19,6 +19,7 @@ from daemon.model.objects import (
     Service,
     ServiceType,
 )
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.decode import Located
 from daemon.sources.files import FileState
@@ -54,6 +55,8 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         pods=_only(Pod, objects),
         namespaces=_only(Namespace, objects),
         nodes=_only(NodeObject, objects),
+        policies=_only(NetworkPolicy, objects),
+        cluster_policies=_only(ClusterNetworkPolicy, objects),
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),

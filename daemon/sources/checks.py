@@ -20,6 +20,7 @@ from daemon.model.objects import (
     Service,
     ServiceType,
 )
+from daemon.sources.policies import closed_rules
 
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
@@ -35,6 +36,8 @@ def notes(found: KubeObject) -> Iterator[Finding]:
         yield from _slice(found)
     elif isinstance(found, Pod):
         yield from _pod(found)
+    else:
+        yield from closed_rules(found)
 
 
 def _service(service: Service) -> Iterator[Finding]:

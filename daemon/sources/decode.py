@@ -14,9 +14,11 @@ import msgspec
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 from daemon.sources.checks import notes
 from daemon.sources.defaults import with_defaults
 from daemon.sources.manifest import Document, ManifestError, Path, read_documents
+from daemon.sources.policies import refusals
 
 KINDS: dict[tuple[str, str], type[KubeObject]] = {
     ("v1", "Service"): Service,
@@ -24,6 +26,8 @@ KINDS: dict[tuple[str, str], type[KubeObject]] = {
     ("v1", "Namespace"): Namespace,
     ("v1", "Node"): NodeObject,
     ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
+    ("networking.k8s.io/v1", "NetworkPolicy"): NetworkPolicy,
+    ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
 }
 
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d*|\.\.\.)\]")
@@ -125,12 +129,20 @@ def _decoded(place: _Place) -> KubeObject | ObjectRef:
     if kind is None:
         return _name_only(place)
     try:
-        return with_defaults(msgspec.convert(place.value, kind))
+        found = with_defaults(msgspec.convert(place.value, kind))
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
         where = where.rstrip("`")
         field = where.lstrip(".") or "object"
         raise ManifestError(place.line(*_steps(where)), f"{place.kind} {_label(place)}: {field}: {what}") from error
+    for path, what in refusals(found):
+        raise ManifestError(place.line(*path), f"{found.ref}: {_written(path)}: {what}")
+    return found
+
+
+def _written(path: Path) -> str:
+    """A path as the API server writes it: spec.ingress[0].from."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
 def _name_only(place: _Place) -> ObjectRef:

@@ -11,14 +11,27 @@ from msgspec.structs import replace
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import KubeObject, Namespace, Service, ServicePort
+from daemon.model.policies import NAMESPACE_NAME_LABEL, ClusterNetworkPolicy, NetworkPolicy
+
+CLUSTER_WIDE = Namespace | NodeObject | ClusterNetworkPolicy
 
 
 def with_defaults(found: KubeObject) -> KubeObject:
-    """The object as the API server would store it: namespace "default", both spellings of clusterIP, targetPort."""
-    namespace = "" if isinstance(found, Namespace | NodeObject) else found.namespace or "default"
+    """The object as the API server would store it: with its namespace, and all that follows from another field."""
+    namespace = "" if isinstance(found, CLUSTER_WIDE) else found.namespace or "default"
     if namespace != found.namespace:
         found = replace(found, metadata=replace(found.metadata, namespace=namespace))
-    return _service(found) if isinstance(found, Service) else found
+    if isinstance(found, Service):
+        return _service(found)
+    if isinstance(found, NetworkPolicy):
+        return replace(found, spec=replace(found.spec, policy_types=found.spec.types))
+    return _namespace(found) if isinstance(found, Namespace) else found
+
+
+def _namespace(found: Namespace) -> Namespace:
+    """Its name is one of its labels."""
+    labels = {**found.labels, NAMESPACE_NAME_LABEL: found.name}
+    return replace(found, metadata=replace(found.metadata, labels=labels))
 
 
 def _service(service: Service) -> Service:
