@@ -70,13 +70,16 @@ static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c
 	payload_probe(skb, p, c, now, news);
 }
 
-/* What the entry of a connection must know of its detour. */
+/*
+ * What the entry of a connection must know of its detour. A port that is used
+ * again soon meets the entry of another frontend to the same backend.
+ */
 static inline void remember(struct conn *c, struct detour *made, u32 *asked, u16 asked_port)
 {
 	c->service = made->service;
 	if (made->hairpin) {
 		c->detoured = 1;
-	} else if (!c->frontend_port) {
+	} else if (c->frontend_port != asked_port || !same_address(c->frontend, asked)) {
 		copy_address(c->frontend, asked);
 		c->frontend_port = asked_port;
 	}
@@ -121,6 +124,8 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 	if (c) {
 		if (way == DETOUR_TAKEN)
 			remember(c, &made, asked, asked_port);
+		else if (c->frontend_port)
+			c->frontend_port = 0; /* asked by its own address: nothing to give back */
 		if (news.reason)
 			news.kind = EVENT_NEW;
 		else
