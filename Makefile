@@ -6,10 +6,10 @@ DURATION ?= 15s
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench proto install clean root
+.PHONY: help demo test conformance lint types bench proto install clean root
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: root ## a small shop of namespaces with traffic and the live view; as root
 	@tools/setup run
@@ -18,6 +18,10 @@ demo: root ## a small shop of namespaces with traffic and the live view; as root
 test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
 	@tools/setup dev
 	@$(PYTHON) -m pytest $(ARGS)
+
+conformance: root ## the live cases of a service proxy, and docs/service-conformance.md from the results; as root
+	@tools/setup dev
+	@$(PYTHON) -m pytest tests/conformance/services/live --write-conformance $(ARGS)
 
 lint: ## style of Python and C, and the order of imports
 	@tools/setup dev

@@ -1,8 +1,8 @@
 """A small cluster on one kernel: nodes in network namespaces, each with a real agent, joined by a router outside.
 
 A node has its own agent, cgroup, bpffs folder and manifests; its pods hang behind veths. The router joins the nodes'
-uplinks and has the subnet of those who are outside the cluster. It knows ways to ClusterIPs, balancers' addresses and
-external ones only where a test gives it one, and none to pods: so does a real network.
+uplinks and has the subnet of those who are outside the cluster. It knows the ways to pods, as a network does whose CNI
+masquerades nothing, and those to ClusterIPs, balancers' addresses and external ones only where a test gives it one.
 
 Objects are written to all agents at once, and a change is in force when every agent lists the Service that says its
 generation: the words of the agent itself, read from what it has written to the kernel.
@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,15 @@ from tests.support.kube import Manifest, Port, Svc, dump, pod
 from tests.support.netns import TestNode, unique
 from tests.support.place import FAMILIES, Place, until
 
-PODS = {"one": ("alice", "ann", "abe"), "two": ("bob", "ben", "bea"), "three": ("carol", "cleo")}
+PODS = {"one": ("alice", "ann", "abe", "vic"), "two": ("bob", "ben", "bea", "val"), "three": ("carol", "cleo")}
+MACHINES = ("vic", "val")  # like virtual machines: no socket program sees their processes
 ZONES = {"one": "east", "two": "east", "three": "west"}
 OUTSIDERS = ("customer", "stranger")
 UPLINK, UNDERLAY = "uplink", "underlay"
 NODE_NETS = (IPv4Network("172.30.0.0/24"), IPv6Network("fd00:30::/64"))
 OUTSIDE_NETS = (IPv4Network("198.51.100.0/24"), IPv6Network("fd00:51::/64"))
 PORT = 8080  # where every pod listens
+_START = 60.0  # s for an agent to compile and to answer
 _READ = 5.0  # s for an agent's answer
 _CONVERGE = 15.0  # s for a change to be in force everywhere
 
@@ -66,8 +69,12 @@ class ClusterNode(TestNode):
     def know(self, others: Iterable[ClusterNode]) -> None:
         """The ways to the pods of other nodes."""
         for other in others:
-            ways = zip(other.subnets, other.uplink.values(), strict=True)
-            self.run(_route, [(str(net), gateway) for net, gateway in ways])
+            self.run(_route, other.ways)
+
+    @property
+    def ways(self) -> list[tuple[str, str]]:
+        """The subnets of its pods, and by which address they are reached."""
+        return [(str(net), gateway) for net, gateway in zip(self.subnets, self.uplink.values(), strict=True)]
 
 
 @dataclass
@@ -85,13 +92,13 @@ class Cluster:
     def __getitem__(self, name: str) -> Place:
         return self.places[name]
 
-    def svc(self, name: str, *ports: Port, ips: dict[str, str] | None = None, **spec: Any) -> Svc:
+    def svc(self, name: str, *ports: Port, **spec: Any) -> Svc:
         """A Service under a ClusterIP that no other has had; ports that want a node port (-1) get a fresh one."""
         number = next(self._numbers)
         high, low = divmod(number, 200)
         own = {"IPv4": f"10.96.{high}.{low + 1}", "IPv6": f"fd00:10:96::{number:x}"}
         given = tuple(self._numbered(port) for port in ports or (Port(),))
-        return Svc(name, ips or own, given, spec)
+        return Svc(name, own, given, spec)
 
     def _numbered(self, port: Port) -> Port:
         if port.node_port != -1:
@@ -112,7 +119,10 @@ class Cluster:
         for agent in self.agents.values():
             replace_file(agent.manifests / "case.yaml", text)
         for name in self.agents:
-            until(lambda name=name: self.generation(name) == generation, _CONVERGE)  # type: ignore[misc]
+            until(partial(self._converged, name, generation), _CONVERGE)
+
+    def _converged(self, node: str, generation: int) -> bool:
+        return self.generation(node) == generation
 
     def generation(self, node: str) -> int:
         """Which state an agent has in force."""
@@ -148,21 +158,22 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
         for node in nodes.values():
             node.join()
             node.know(other for other in nodes.values() if other is not node)
+            router.run(_route, node.ways)
         places = {place.name: place for place in [*_pods(nodes, folder), *_hosts(nodes, router, folder)]}
         agents = {label: stack.enter_context(_agent(node, folder)) for label, node in nodes.items()}
         base = dump(pod(place) for place in places.values() if place.workload and place.node)
         for agent in agents.values():
-            replace_file(agent.manifests / "pods.yaml", base)
+            replace_file(agent.manifests / "base.yaml", base)
             agent.launch()
         for place in places.values():
-            place.settle(cgroup=bool(place.node))
+            place.settle(watched=place.name not in MACHINES)
         for place in places.values():
             if place.workload:
                 place.listen(PORT)
         made = Cluster(router, nodes, agents, places)
         made.clients = {label: stack.enter_context(connect(agent.server)) for label, agent in agents.items()}
         for agent in agents.values():
-            agent.until(lambda agent=agent: agent.status_or_none(), 60)  # type: ignore[misc]
+            agent.until(agent.status_or_none, _START)
         made.apply()
         yield made
 
@@ -242,5 +253,3 @@ def _lead(address: str, gateways: list[str]) -> None:
             ipr.route("replace", dst=net, gateway=gateways[0], family=family)
         else:
             ipr.route("replace", dst=net, multipath=[{"gateway": each} for each in gateways], family=family)
-
-

@@ -26,7 +26,9 @@ class Port:
 
     def manifest(self) -> Manifest:
         body: Manifest = {"port": self.port, "targetPort": self.target, "protocol": self.protocol}
-        return body | ({"name": self.name} if self.name else {}) | ({"nodePort": self.node_port} if self.node_port else {})
+        return (
+            body | ({"name": self.name} if self.name else {}) | ({"nodePort": self.node_port} if self.node_port else {})
+        )
 
     def in_slice(self) -> Manifest:
         return {"name": self.name, "port": self.target, "protocol": self.protocol}
@@ -62,7 +64,7 @@ def leaving(place: Place, serving: bool = True) -> At:
 
 @dataclass(frozen=True)
 class Svc:
-    """A Service; `with_`, `spec` and `ingress` as in the API. Frozen: a change is a new one, by `dataclasses.replace`."""
+    """A Service; `spec` and `ingress` as in the API. Frozen: a change is a new one, by `dataclasses.replace`."""
 
     name: str
     ips: dict[str, str]

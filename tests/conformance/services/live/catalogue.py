@@ -165,7 +165,7 @@ CASES = {
         *_table("granular", _GRANULAR),
         *_table("other", _OTHER),
         *_table("balancers", _BALANCERS),
-        *_table("table 1.3", _MATRIX),
+        *_table("table", _MATRIX),
     ]
 }
 
@@ -173,10 +173,14 @@ NOT_RUN = [
     Left("services", "A", "node port collisions, range and release", "the API server's allocator decides"),
     Left("services", "A", "finding Services in all namespaces; status life cycle; deleting a collection", "API alone"),
     Left("slices", "A", "Endpoints and EndpointSlices for matching Pods, for none, and their API", "API alone"),
-    Left("slices", "A", "life cycle of mirrored Endpoints; Endpoints life cycle (3)", "controllers in the control plane"),
+    Left(
+        "slices", "A", "life cycle of mirrored Endpoints; Endpoints life cycle (3)", "controllers in the control plane"
+    ),
     Left("granular", "n/a", "iptables rules are made again when deleted", "there are none; see `repair`"),
     Left("granular", "A", "a Pod with an SCTP HostPort can be made", "API alone"),
-    Left("granular", "A", "single- and dual-stack Services get their families (5)", "the API server's allocator decides"),
+    Left(
+        "granular", "A", "single- and dual-stack Services get their families (5)", "the API server's allocator decides"
+    ),
     Left("other", "n/a", "metric of localhost node ports (KubeProxyNFAcct)", "counts iptables rules"),
     Left(
         "other",
@@ -184,13 +188,20 @@ NOT_RUN = [
         "TCP CLOSE_WAIT timeout of the kernel's connection tracking",
         "Services do not go through the kernel's connection tracking, so there is no entry with a timeout",
     ),
-    Left("other", "A", "latency of endpoints below 20 s (median) and 50 s", "of the controllers; ours is in benchmarks"),
+    Left(
+        "other", "A", "latency of endpoints below 20 s (median) and 50 s", "of the controllers; ours is in benchmarks"
+    ),
     Left("other", "A", "API server proxy (3)", "no service proxy has a part in it"),
-    Left("other", "3N", "topology hints are distributed evenly", "the controller's work; what follows is `distribution-*`"),
+    Left(
+        "other",
+        "3N",
+        "topology hints are distributed evenly",
+        "the controller's work; what follows is `distribution-*`",
+    ),
 ]
 
 
-def case(name: str) -> Any:
+def case(name: str) -> pytest.MarkDecorator:
     """Marks a test as one of this case; with parameters it is several."""
     assert name in CASES, name
     return pytest.mark.conformance(name)

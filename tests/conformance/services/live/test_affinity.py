@@ -32,7 +32,7 @@ def place(live: Cluster, service: Svc, how: str, client: Place, family: str) -> 
     return service.inside(family) if how == "ip" else service.on(live[client.node or "one"], family)
 
 
-BOTH = [("ip", "ann"), ("ip", "two"), ("port", "ann"), ("port", "two"), ("port", "customer")]
+BOTH = [("ip", "ann"), ("ip", "vic"), ("ip", "two"), ("port", "ann"), ("port", "two"), ("port", "customer")]
 
 
 def stays(client: Place, target: Target, family: str) -> str:
@@ -114,5 +114,3 @@ def test_one_client_has_one_endpoint_under_all_addresses(live: Cluster, family: 
     live.apply(service.with_endpoints(*rest))
     (second,) = {name for target in places for name in live["ann"].names(target, 5)}
     assert second != name
-
-

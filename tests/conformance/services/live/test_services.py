@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.services.live.asking import answered
 from tests.conformance.services.live.catalogue import case, each
 from tests.support.cluster import PORT, Cluster
 from tests.support.kube import At, Port, Svc, leaving, pod
 from tests.support.place import Target, until
 
-INSIDE = ("ann", "bea", "carol", "one", "two")  # pods and nodes, with and without an endpoint beside them
+INSIDE = ("ann", "bea", "carol", "one", "two", "vic", "val")  # pods, nodes, and pods that no socket program sees
 
 
-def answered(live: Cluster, target: Target, clients: tuple[str, ...] = INSIDE) -> dict[str, set[str]]:
+def reached(live: Cluster, target: Target, clients: tuple[str, ...] = INSIDE) -> dict[str, set[str]]:
     """Who answers each of the clients."""
-    return {name: live[name].names(target) for name in clients}
+    return answered(live, target, clients)
 
 
 def alike(names: set[str], clients: tuple[str, ...] = INSIDE) -> dict[str, set[str]]:
@@ -29,9 +30,9 @@ def test_endpoints_come_and_go(live: Cluster, family: str) -> None:
     service = live.svc("web")
     for endpoints in (["alice"], ["alice", "bob"], ["bob"], ["bob", "cleo"]):
         live.apply(service.with_endpoints(*(live[name] for name in endpoints)))
-        assert answered(live, service.inside(family)) == alike(set(endpoints))
+        assert reached(live, service.inside(family)) == alike(set(endpoints))
     live.apply(service.manifest())
-    assert answered(live, service.inside(family)) == alike({"ECONNREFUSED"})
+    assert reached(live, service.inside(family)) == alike({"ECONNREFUSED"})
 
 
 @case("multiport")
@@ -39,15 +40,15 @@ def test_each_port_has_its_own_endpoints(live: Cluster, family: str) -> None:
     first, second = Port(80, PORT, "first"), Port(81, PORT, "second")
     service = live.svc("web", first, second)
     live.apply(service.manifest(), service.slices([live["alice"]], [first]))
-    assert answered(live, service.inside(family, 0)) == alike({"alice"})
-    assert answered(live, service.inside(family, 1)) == alike({"ECONNREFUSED"})
+    assert reached(live, service.inside(family, 0)) == alike({"alice"})
+    assert reached(live, service.inside(family, 1)) == alike({"ECONNREFUSED"})
     both = [service.slices([live["alice"]], [first]), service.slices([live["bob"]], [second], "-b")]
     live.apply(service.manifest(), *both)
-    assert answered(live, service.inside(family, 0)) == alike({"alice"})
-    assert answered(live, service.inside(family, 1)) == alike({"bob"})
+    assert reached(live, service.inside(family, 0)) == alike({"alice"})
+    assert reached(live, service.inside(family, 1)) == alike({"bob"})
     live.apply(service.manifest(), both[1])
-    assert answered(live, service.inside(family, 0)) == alike({"ECONNREFUSED"})
-    assert answered(live, service.inside(family, 1)) == alike({"bob"})
+    assert reached(live, service.inside(family, 0)) == alike({"ECONNREFUSED"})
+    assert reached(live, service.inside(family, 1)) == alike({"bob"})
 
 
 @case("ports-change")
@@ -59,7 +60,7 @@ def test_ports_come_and_go(live: Cluster, family: str) -> None:
         live.apply(service.with_endpoints(live["alice"]))
         for port in ports:
             expected = {"alice"} if port.name in present else {"ECONNREFUSED"}
-            assert answered(live, Target(made.ips[family], port.port)) == alike(expected), (present, port.name)
+            assert reached(live, Target(made.ips[family], port.port)) == alike(expected), (present, port.name)
 
 
 @case("source-kept")
@@ -67,18 +68,19 @@ def test_ports_come_and_go(live: Cluster, family: str) -> None:
 def test_a_pod_is_seen_under_its_own_address(live: Cluster, family: str, protocol: str) -> None:
     service = live.svc("web", Port(protocol=protocol))
     live.apply(service.with_endpoints(live["alice"]))
-    for client in ("ann", "bob", "carol"):
+    for client in ("ann", "bob", "carol", "vic", "val"):
         reply = live[client].ask(service.inside(family))
         assert (reply.name, reply.peer) == ("alice", live[client].addresses[family])
 
 
 @case("hairpin")
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-def test_a_pod_reaches_itself(live: Cluster, family: str, protocol: str) -> None:
+@pytest.mark.parametrize("name", ["alice", "vic"])
+def test_a_pod_reaches_itself(live: Cluster, family: str, protocol: str, name: str) -> None:
     service = live.svc("web", Port(protocol=protocol, node_port=-1), type="NodePort")
-    live.apply(service.with_endpoints(live["alice"]))
-    assert live["alice"].names(service.inside(family)) == {"alice"}
-    assert live["alice"].names(service.on(live["one"], family)) == {"alice"}
+    live.apply(service.with_endpoints(live[name]))
+    assert live[name].names(service.inside(family)) == {name}
+    assert live[name].names(service.on(live["one"], family)) == {name}
 
 
 @case("up-and-down")
@@ -90,7 +92,7 @@ def test_services_come_and_go_beside_each_other(live: Cluster, family: str) -> N
         return [services[index].with_endpoints(*(live[name] for name in groups[index])) for index in indices]
 
     def expected(index: int, up: tuple[int, ...]) -> None:
-        found = answered(live, services[index].inside(family), ("bob", "two"))
+        found = reached(live, services[index].inside(family), ("bob", "two"))
         assert found == alike(set(groups[index]), ("bob", "two")), (index, up)
 
     for up in ((0, 1), (1,), (1, 2)):
@@ -106,11 +108,21 @@ def test_services_come_and_go_beside_each_other(live: Cluster, family: str) -> N
 def test_a_service_comes_back_under_another_address(live: Cluster, family: str) -> None:
     before, after = live.svc("web"), live.svc("web")
     live.apply(before.with_endpoints(live["alice"], live["bob"]))
-    assert answered(live, before.inside(family)) == alike({"alice", "bob"})
+    assert reached(live, before.inside(family)) == alike({"alice", "bob"})
     live.apply()
     live.apply(after.with_endpoints(live["alice"], live["bob"]))
-    assert answered(live, after.inside(family)) == alike({"alice", "bob"})
+    assert reached(live, after.inside(family)) == alike({"alice", "bob"})
     assert live["ann"].error(before.inside(family))
+
+
+@case("node-port")
+@pytest.mark.parametrize("node", ["one", "two", "three"])
+@pytest.mark.parametrize("client", ["ann", "vic", "one", "customer"])
+def test_a_node_port_at_every_node(live: Cluster, family: str, client: str, node: str) -> None:
+    """The endpoints are on two of the three nodes."""
+    service = live.svc("web", Port(node_port=-1), type="NodePort")
+    live.apply(service.with_endpoints(live["alice"], live["bob"]))
+    assert live[client].names(service.on(live[node], family)) == {"alice", "bob"}
 
 
 @case("external-ip")
@@ -119,7 +131,7 @@ def test_an_external_ip_that_no_node_has(live: Cluster, family: str, protocol: s
     outer = live.outer()
     service = live.svc("web", Port(protocol=protocol), externalIPs=list(outer.values()))
     live.apply(service.with_endpoints(live["alice"], live["bob"]))
-    assert answered(live, service.at(outer[family])) == alike({"alice", "bob"})
+    assert reached(live, service.at(outer[family])) == alike({"alice", "bob"})
 
 
 @case("two-protocols")
@@ -144,9 +156,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(
-    "types", [each(*one) for one in CHANGES.items()]
-)
+@pytest.mark.parametrize("types", [each(*one) for one in CHANGES.items()])
 def test_the_type_changes(live: Cluster, family: str, types: tuple[str, str]) -> None:
     service = live.svc("web", Port(node_port=-1))
     node_port = service.on(live["one"], family)
@@ -164,9 +174,9 @@ def test_endpoints_that_are_published_although_not_ready(live: Cluster, family: 
     service = live.svc("web")
     for at in (At(live["alice"]), At(live["alice"], ready=True, terminating=True)):
         live.apply(service.with_endpoints(at))
-        assert answered(live, service.inside(family)) == alike({"alice"})
+        assert reached(live, service.inside(family)) == alike({"alice"})
     live.apply(service.manifest())
-    assert answered(live, service.inside(family)) == alike({"ECONNREFUSED"})
+    assert reached(live, service.inside(family)) == alike({"ECONNREFUSED"})
 
 
 @case("terminating-published")
@@ -175,7 +185,7 @@ def test_published_endpoints_are_reached_while_they_terminate(live: Cluster, fam
     published = [At(live["alice"], terminating=True), At(live["bob"])]
     live.apply(service.with_endpoints(*published))
     clients = ("ann", "bea", "one", "two")
-    assert answered(live, service.inside(family), clients) == alike({"alice", "bob"}, clients)
+    assert reached(live, service.inside(family), clients) == alike({"alice", "bob"}, clients)
     for node, pod_there in (("one", "ann"), ("two", "bea")):
         assert live[pod_there].names(service.on(live[node], family)) == {"alice", "bob"}
         assert live[node].names(service.on(live[node], family)) == {"alice", "bob"}
@@ -212,13 +222,13 @@ def test_a_headless_slice_has_no_part(live: Cluster, family: str) -> None:
 
 @case("rejected")
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-def test_a_service_without_endpoints_refuses(live: Cluster, family: str, protocol: str) -> None:
+@pytest.mark.parametrize("client", ["ann", "bea", "one", "vic", "customer"])
+def test_a_service_without_endpoints_refuses(live: Cluster, family: str, protocol: str, client: str) -> None:
     service = live.svc("web", Port(protocol=protocol, node_port=-1), type="NodePort")
     live.apply(service.with_endpoints())
-    for client in ("ann", "bea", "one"):
+    if client != "customer":
         assert live[client].error(service.inside(family)) == "ECONNREFUSED"
-    assert live["ann"].error(service.on(live["one"], family)) == "ECONNREFUSED"
-    assert live["one"].error(service.on(live["one"], family)) == "ECONNREFUSED"
+    assert live[client].error(service.on(live[live[client].node or "one"], family)) == "ECONNREFUSED"
 
 
 @case("rejected-evicted")
@@ -246,7 +256,7 @@ def test_tcp_and_udp_on_one_port(live: Cluster, family: str, spec: dict[str, str
     tcp, udp = Port(80, PORT, "tcp"), Port(80, PORT, "udp", "UDP")
     service = live.svc("web", tcp, udp, **spec)
     live.apply(service.manifest(), service.slices([live["alice"]], [tcp]), service.slices([live["bob"]], [udp], "-b"))
-    for client in ("ann", "bea", "one"):
+    for client in ("ann", "bea", "one", "vic"):
         assert _both(service, live, family, client) == ({"alice"}, {"bob"})
     only = replace(service, ports=(udp,))
     live.apply(only.with_endpoints(live["alice"]))
