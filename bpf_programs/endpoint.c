@@ -79,13 +79,16 @@ static inline void track(struct __sk_buff *skb, struct packet *p, struct conn *c
 	payload_probe(skb, p, c, out, now, news);
 }
 
-/* What the entry of a connection must know of its detour. */
+/*
+ * What the entry of a connection must know of its detour. A port that is used
+ * again soon meets the entry of another frontend to the same backend.
+ */
 static inline void remember(struct conn *c, struct course *course)
 {
 	c->service = course->made.service;
 	if (course->made.hairpin) {
 		c->detoured = 1;
-	} else if (!c->frontend_port) {
+	} else if (c->frontend_port != course->asked_port || !same_address(c->frontend, course->asked)) {
 		copy_address(c->frontend, course->asked);
 		c->frontend_port = course->asked_port;
 	}
@@ -188,6 +191,8 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct pac
 	if (c) {
 		if (course->way == DETOUR_TAKEN)
 			remember(c, course);
+		else if (c->frontend_port)
+			c->frontend_port = 0; /* asked by its own address: nothing to give back */
 		if (news->reason)
 			news->kind = EVENT_NEW;
 		else

@@ -12,7 +12,7 @@ import pytest
 
 from daemon.demo.cgroups import Cgroup
 from ebpf.constants import Counter
-from tests.integration.conftest import VIPS, Shop
+from tests.integration.conftest import PORT, VIPS, Entry, Shop, program
 from tests.integration.test_sockets import client_address
 from tests.support.netns import unique
 
@@ -126,3 +126,27 @@ def test_a_process_of_the_agents_cgroup_is_still_translated_at_its_socket(watche
     after = watched.datapath.counters.sums()
     assert after[Counter.SERVICE_CONNECTED] == before[Counter.SERVICE_CONNECTED] + 1
     assert after[Counter.TRANSLATED] == before[Counter.TRANSLATED]
+
+
+def test_one_port_asks_two_frontends_and_then_their_backend_and_each_answers_for_itself(
+    watched: Shop, stranger: Cgroup
+) -> None:
+    """A port that is used again soon meets the entry of whoever had it before."""
+    pair = tuple(str(address.ip) for address in watched.node.spaces["b0"].addresses)
+    first, second = ("10.96.0.61", "fd00:10:96::61"), ("10.96.0.62", "fd00:10:96::62")
+    program(watched.datapath, Entry(61, first, (pair,)))
+    program(watched.datapath, Entry(62, second, (pair,)))
+    for family, kind in enumerate(("AF_INET", "AF_INET6")):
+        wanted = [[first[family], 80], [second[family], 80], [pair[family], PORT], [first[family], 80]]
+        code = f"""
+import json, socket
+sources = []
+for host, port in {wanted!r}:
+    with socket.socket(socket.{kind}, socket.SOCK_DGRAM) as s:
+        s.settimeout(2)
+        s.bind(("", 45454))
+        s.sendto(b"hello", (host, port))
+        sources.append(s.recvfrom(100)[1][:2])
+print(json.dumps(sources))
+"""
+        assert json.loads(watched.client(code, cgroup=stranger.path)) == wanted

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ UPLINK, UNDERLAY = "uplink", "underlay"
 NODE_NETS = (IPv4Network("172.30.0.0/24"), IPv6Network("fd00:30::/64"))
 OUTSIDE_NETS = (IPv4Network("198.51.100.0/24"), IPv6Network("fd00:51::/64"))
 PORT = 8080  # where every pod listens
+_START = 60.0  # s for an agent to compile and to answer
 _READ = 5.0  # s for an agent's answer
 _CONVERGE = 15.0  # s for a change to be in force everywhere
 
@@ -90,13 +92,13 @@ class Cluster:
     def __getitem__(self, name: str) -> Place:
         return self.places[name]
 
-    def svc(self, name: str, *ports: Port, ips: dict[str, str] | None = None, **spec: Any) -> Svc:
+    def svc(self, name: str, *ports: Port, **spec: Any) -> Svc:
         """A Service under a ClusterIP that no other has had; ports that want a node port (-1) get a fresh one."""
         number = next(self._numbers)
         high, low = divmod(number, 200)
         own = {"IPv4": f"10.96.{high}.{low + 1}", "IPv6": f"fd00:10:96::{number:x}"}
         given = tuple(self._numbered(port) for port in ports or (Port(),))
-        return Svc(name, ips or own, given, spec)
+        return Svc(name, own, given, spec)
 
     def _numbered(self, port: Port) -> Port:
         if port.node_port != -1:
@@ -117,7 +119,10 @@ class Cluster:
         for agent in self.agents.values():
             replace_file(agent.manifests / "case.yaml", text)
         for name in self.agents:
-            until(lambda name=name: self.generation(name) == generation, _CONVERGE)  # type: ignore[misc]
+            until(partial(self._converged, name, generation), _CONVERGE)
+
+    def _converged(self, node: str, generation: int) -> bool:
+        return self.generation(node) == generation
 
     def generation(self, node: str) -> int:
         """Which state an agent has in force."""
@@ -161,14 +166,14 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
             replace_file(agent.manifests / "base.yaml", base)
             agent.launch()
         for place in places.values():
-            place.settle(cgroup=bool(place.node) and place.name not in MACHINES)
+            place.settle(watched=place.name not in MACHINES)
         for place in places.values():
             if place.workload:
                 place.listen(PORT)
         made = Cluster(router, nodes, agents, places)
         made.clients = {label: stack.enter_context(connect(agent.server)) for label, agent in agents.items()}
         for agent in agents.values():
-            agent.until(lambda agent=agent: agent.status_or_none(), 60)  # type: ignore[misc]
+            agent.until(agent.status_or_none, _START)
         made.apply()
         yield made
 

@@ -64,7 +64,7 @@ def leaving(place: Place, serving: bool = True) -> At:
 
 @dataclass(frozen=True)
 class Svc:
-    """A Service; `with_`, `spec` and `ingress` as in the API. Frozen: a change is a new one, by `dataclasses.replace`."""
+    """A Service; `spec` and `ingress` as in the API. Frozen: a change is a new one, by `dataclasses.replace`."""
 
     name: str
     ips: dict[str, str]

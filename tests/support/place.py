@@ -63,10 +63,10 @@ class Place:
     control: Path
     _stream: Any = field(default=None, repr=False)
 
-    def settle(self, cgroup: bool = True) -> None:
-        """Start the resident; returns at once."""
+    def settle(self, watched: bool = True) -> None:
+        """Start the resident; returns at once. `watched`: the agent's socket programs see it."""
         argv = [sys.executable, "-S", str(RESIDENT), str(self.control)]
-        self.home.popen(argv, self.workload, cgroup=self.home.cgroup if cgroup else None)
+        self.home.popen(argv, self.workload, cgroup=self.home.cgroup if watched else self.home.cgroup.parent)
 
     def order(self, do: str, **options: Any) -> Any:
         """Let the resident do something; what it tells. Raises AssertionError where it could not."""
@@ -96,7 +96,7 @@ class Place:
         place = {"protocol": target.protocol, "address": target.address, "port": target.port}
         return [Reply.of(each) for each in self.order("ask", **place, count=count, timeout=timeout, **options)]
 
-    def names(self, target: Target, count: int = 24) -> set[str]:
+    def names(self, target: Target, count: int = 40) -> set[str]:
         """Who answers; errors in capitals among them."""
         return {reply.name or reply.error for reply in self.ask_often(target, count)}
 

@@ -3,7 +3,7 @@
 A Python process for every request would cost fifty milliseconds each, so one stays in every place and takes orders, a
 JSON document a line, on a unix socket: a path reaches into any network namespace. Run as `python resident.py PATH`.
 
-A server answers each line of a TCP connection and each datagram with its name, whom it saw, how much came, and the port.
+A server answers each line of a TCP connection and each datagram with its name, whom it saw, how much came and the port.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def obey(resident: Resident, connection: socket.socket) -> None:
 
 
 class Resident:
-    """What can be ordered. An answer is `[name, peer, bytes, port]`, a failure its errno's name in a list of its own."""
+    """What can be ordered. An answer is `[name, peer, bytes, port]`, a failure its errno's name, alone in a list."""
 
     def __init__(self) -> None:
         self.servers: dict[tuple[str, int], socket.socket] = {}
@@ -72,10 +73,8 @@ class Resident:
     def release(self, protocol: str, port: int) -> None:
         """Serve a port no more."""
         server = self.servers.pop((protocol, port))
-        try:
+        with suppress(OSError):
             server.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
-        except OSError:
-            pass
         server.close()
 
     def ask(self, protocol: str, address: str, port: int, count: int, timeout: float, **options: Any) -> list[Any]:

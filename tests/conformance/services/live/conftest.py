@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.conformance.services.live.document import DOCUMENT, page
+from tests.conformance.services.live.document import renew
 from tests.conformance.services.live.pending import PENDING
 from tests.support.cluster import Cluster, cluster
 from tests.support.conformance import Outcomes, Result, case_of, expect_pending
@@ -41,4 +41,4 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallI
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--write-conformance"):
-        DOCUMENT.write_text(page(OUTCOMES.results))
+        renew(OUTCOMES.results)

@@ -16,26 +16,28 @@ DOCUMENT = Path(__file__).parents[4] / "docs" / "service-conformance.md"
 _HEAD = """\
 # Service conformance
 
-What remora does where Kubernetes' own end-to-end suites say what a service proxy must do. The cases are theirs, the tests
-are ours: three nodes in network namespaces on one kernel, each with an agent, a cgroup and a bpffs folder of its own, a
-router between them, clients outside. Objects are manifests written by hand, so what controllers and kubelet would do is
-not part of it. Timeouts that are only patience are shorter here.
+What remora does where Kubernetes' own end-to-end suites say what a service proxy must do. The cases are theirs, the
+tests are ours: three nodes in network namespaces on one kernel, each with an agent, a cgroup and a bpffs folder of its
+own, a router between them, clients outside. Objects are manifests written by hand, so what controllers and kubelet
+would do is not part of it. Timeouts that are only patience are shorter here.
 
-This file is written by `sudo make conformance`; a test holds its list of cases against the tests that exist.
+This file is written by `sudo make conformance`; a run of some cases alone (`ARGS='-k hairpin'`) renews their rows. A
+test holds its list of cases against the tests that exist.
 
 Classes: N network namespaces; N+C with slices that a controller would write; 2N, 3N several nodes; LB a load balancer
-(here a router that has ways to the nodes); A the API alone; n/a not applicable. A name with `/IPv6` belongs to the suites'
-dual-stack group.
+(here a router that has ways to the nodes); A the API alone; n/a not applicable. A name with `IPv6` belongs to the
+suites' dual-stack group. Clients: ann, bea, cleo and those beside them are pods; vic and val are pods that no socket
+program sees, like virtual machines; one, two and three are the nodes; the customer is outside.
 """
 _DEPARTURES = """
 ## Departures from kube-proxy
 
-- A pod or node that connects to a Service is translated at the socket, so nothing needs its address to be hidden on the
-  way back: where kube-proxy masquerades a pod's connection to a node port or a balancer's address, the endpoint sees the
-  pod itself. What comes from outside is masqueraded as kube-proxy does it.
-- Table 1.3 has four configurations of kube-proxy (with and without a detector of local traffic, with and without
-  masquerade-all). remora always knows what is local and has no such switches; the live table is the one with a detector.
-  All 108 cells are in `tests/conformance/services/test_matrix.py`.
+- A pod or node that connects to a Service is translated at the socket, so nothing needs its address to be hidden on
+  the way back: where kube-proxy masquerades a pod's connection to a node port or a balancer's address, the endpoint
+  sees the pod itself. What comes from outside is masqueraded as kube-proxy does it.
+- The table of clients, addresses and policies exists for four configurations of kube-proxy (with and without a detector
+  of local traffic, with and without masquerade-all). remora always knows what is local and has no such switches; the
+  live table is the one with a detector. All 108 cells are in `tests/conformance/services/test_matrix.py`.
 """
 
 
@@ -44,9 +46,17 @@ def page(results: Mapping[str, Result]) -> str:
     return "\n".join([_HEAD, _counts(results), *_sections(results), _not_run(), _DEPARTURES])
 
 
-def documented() -> set[str]:
-    """The names of the cases that the document lists."""
-    return set(re.findall(r"^\| `([^`]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+def renew(results: Mapping[str, Result]) -> None:
+    """Write the document; of a case that was not run, the row of the run before stays."""
+    before = documented() if DOCUMENT.exists() else {}
+    kept = {name: before.get(name, result) for name, result in results.items() if result is Result.NOT_RUN}
+    DOCUMENT.write_text(page({**before, **results, **kept}))
+
+
+def documented() -> dict[str, Result]:
+    """The cases that the document lists, with their results."""
+    rows = re.findall(r"^\| `([^`]+)` \|.*\| ([^|:]+)[^|]*\|$", DOCUMENT.read_text(), re.MULTILINE)
+    return {name: Result(word.strip()) for name, word in rows}
 
 
 def _counts(results: Mapping[str, Result]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from tests.conformance.services.live.catalogue import case, each
 from tests.support.cluster import PORT, Cluster
 from tests.support.kube import At, Port, leaving, pod
-from tests.support.place import Target, errors
+from tests.support.place import Load, Target, errors
 
 CLIENTS = {"one": ("ann", "one"), "two": ("bea", "two"), "three": ("cleo", "three")}
 EAST, WEST = ("east",), ("west",)
@@ -99,7 +99,7 @@ STEPS = [
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
 def test_a_rollout_fails_no_request(live: Cluster, family: str, protocol: str) -> None:
     service = live.svc("web", Port(protocol=protocol))
-    loads = []
+    loads: list[Load] = []
     for step in STEPS:
         ends = [leaving(live[name]) if state == "leaving" else At(live[name]) for name, state in step]
         live.apply(service.with_endpoints(*ends))

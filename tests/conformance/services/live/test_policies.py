@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conformance.services.live.asking import health, silent
 from tests.conformance.services.live.catalogue import case, each
 from tests.support.cluster import Cluster
-from tests.support.kube import At, Port, leaving
+from tests.support.kube import Port, Svc, leaving
 from tests.support.place import until
 
 LOCAL, CLUSTER = {"externalTrafficPolicy": "Local"}, {"externalTrafficPolicy": "Cluster"}
@@ -122,36 +124,34 @@ def test_the_nodes_own_terminating_endpoints_serve_a_node_port(live: Cluster, fa
 @pytest.mark.parametrize("seen", ["outside", "inside", "health"])
 def test_node_ports_follow_the_external_policy(live: Cluster, family: str, seen: str) -> None:
     """The endpoint is on the first node, and nothing but a pod of its own is on the second."""
-    made = {policy: live.svc("web", Port(node_port=-1), type="LoadBalancer", externalTrafficPolicy=policy,
-                             **({"healthCheckNodePort": 31_801} if policy == "Local" else {}))
-            for policy in ("Local", "Cluster")}  # fmt: skip
-    service = made["Local"]
-    for policy in ("Local", "Cluster", "Local"):
-        spec = made[policy].spec
-        live.apply(type(service)("web", service.ips, service.ports, spec).with_endpoints(At(live["alice"])))
-        CHECKS[seen](live, service, family, policy)
+    made = live.svc("web", Port(node_port=-1), type="LoadBalancer", **CLUSTER)
+    local = replace(made, spec=made.spec | LOCAL | {"healthCheckNodePort": 31_801})
+    for service in (local, made, local):
+        live.apply(service.with_endpoints(live["alice"]))
+        CHECKS[seen](live, service, family)
 
 
-def _outside(live: Cluster, service: object, family: str, policy: str) -> None:
-    client = live["customer"]
+def _outside(live: Cluster, service: Svc, family: str) -> None:
+    client, local = live["customer"], "healthCheckNodePort" in service.spec
     for node in ("one", "two", "three"):
-        target = service.on(live[node], family)  # type: ignore[attr-defined]
-        if policy == "Local" and node != "one":
+        target = service.on(live[node], family)
+        if local and node != "one":
             assert silent(client, target)
             continue
-        reply = until(lambda target=target: (got := client.ask(target)).name and got)
+        reply = client.ask(target)
         assert reply.name == "alice"
-        assert (reply.peer == client.addresses[family]) is (policy == "Local")
+        assert (reply.peer == client.addresses[family]) is local
 
 
-def _inside(live: Cluster, service: object, family: str, policy: str) -> None:
+def _inside(live: Cluster, service: Svc, family: str) -> None:
     for client in ("ann", "bea", "carol", "one", "two", "three"):
-        target = service.on(live[live[client].node], family)  # type: ignore[attr-defined]
-        assert live[client].names(target, ROUNDS) == {"alice"}, (client, policy)
+        target = service.on(live[live[client].node], family)
+        assert live[client].names(target, ROUNDS) == {"alice"}, (client, service.spec)
 
 
-def _health(live: Cluster, service: object, family: str, policy: str) -> None:
-    expected = {"one": 200, "two": 503, "three": 503} if policy == "Local" else dict.fromkeys(live.nodes, 0)
+def _health(live: Cluster, service: Svc, family: str) -> None:
+    local = "healthCheckNodePort" in service.spec
+    expected = {"one": 200, "two": 503, "three": 503} if local else dict.fromkeys(live.nodes, 0)
     until(lambda: {node: health(live, node, 31_801, family)[0] for node in live.nodes} == expected)
 
 

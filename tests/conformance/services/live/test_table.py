@@ -1,7 +1,7 @@
 """Who answers, and whom the endpoint sees: the table of clients, addresses and traffic policies, on a real network.
 
-"kept": the endpoint sees the client's own address; "node": that of a node. kube-proxy hides pods behind the node where it
-translates packets; a socket is translated before there is a packet, so for pods the address is kept everywhere.
+"kept": the endpoint sees the client's own address; "node": that of a node. kube-proxy hides pods behind the node where
+it translates packets; a socket is translated before there is a packet, so for pods the address is kept everywhere.
 """
 
 from __future__ import annotations

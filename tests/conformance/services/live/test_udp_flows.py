@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.services.live.catalogue import case, each
 from tests.support.cluster import PORT, Cluster
 from tests.support.kube import Port, Svc
-from tests.support.place import Place, Target, until
+from tests.support.place import Held, Place, Target, until
 
 MOVES_WITHIN = 1.0  # s
 _ports = itertools.count(21_000)  # a client port for each test: a flow of another test is not this one's
@@ -24,7 +24,7 @@ class Flow:
         self.client, self.target, self.how, self.source = client, target, how, next(_ports)
         self.held = None if how == "fresh sockets" else self._dial()
 
-    def _dial(self):  # type: ignore[no-untyped-def]
+    def _dial(self) -> Held:
         return self.client.dial(self.target, self.source, loose=self.how == "unconnected socket")
 
     def ask(self) -> str:
