@@ -118,7 +118,7 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p)
 		report(skb, p, c, true, &news);
 	}
 	if (news.reason)
-		return way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
+		return way == DETOUR_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
 	if (way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || icmp_is_error(p)))
 		return answer_out(skb, p);
 	return made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
@@ -177,7 +177,7 @@ static inline int watch(struct __sk_buff *skb, bool out)
 	if (result == PARSE_OK) {
 		if (p->marks & MARK_FRAGMENT)
 			fragment_ports(p);
-		action = out ? packet_out(skb, p) : packet_in(skb, p);
+		action = out ? act(skb, p, packet_out(skb, p)) : packet_in(skb, p);
 	} else {
 		count_unread(result);
 	}

@@ -22,9 +22,7 @@ enum drop_reason {
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
 	DROP_NO_PORT = 167,          /* no free port to hide the client behind */
 	DROP_NO_ROUTE = 169,         /* the node has no route to the backend or the client */
-	DROP_FRAGMENT_UNKNOWN = 175, /* a later fragment to a Service, whose first was not seen */
 	DROP_SOURCE_RANGE = 177,     /* loadBalancerSourceRanges does not name the client */
-	DROP_TTL = 196,              /* the packet's hops are used up */
 };
 
 /* Numbers in `addresses` that mean no workload. */

@@ -100,16 +100,15 @@ static inline int translation_take(struct __sk_buff *skb, struct packet *p, stru
 {
 	bool routed = t->marks & TRANSLATION_ROUTE;
 	struct way way = {};
-	u32 mtu;
 
 	if (routed && route_find(skb, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
 		return TC_ACT_SHOT;
 	}
 	if (routed && !q) {
-		mtu = route_too_big(skb, &way);
-		if (mtu)
-			return reject_size(skb, p, mtu);
+		p->mtu = route_too_big(skb, &way);
+		if (p->mtu)
+			return ACT_TOO_BIG;
 	}
 	if (!q)
 		translation_account(skb, p, t);

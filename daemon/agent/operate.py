@@ -24,6 +24,9 @@ from daemon.services import Applied, ServiceTable, compile_services
 if TYPE_CHECKING:
     from daemon.agent.agent import Agent
 
+OUTSIDE = "outside"
+"""Asks in the name of a client beyond the uplinks."""
+
 _NUMBERS = {word: number for number, word in PROTOCOLS.items()}
 
 
@@ -70,6 +73,7 @@ class Operate:
         numbers = {port.number for _, ports in found for port in ports}
         connections = self._agent.programmer.datapath.maps["connections"]
         counted = live.count(connections.chunks(), numbers)
+        counted += live.count_outside(self._agent.programmer.datapath.maps["translations"].chunks(), numbers)
         return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
 
     def _report(self) -> Report:
@@ -100,23 +104,26 @@ class Asked:
                 f"asked from node {node.name} in zone {node.zone or 'unknown'}: its own addresses are not known here, "
                 "so its node ports are not told"
             )
+        outside = self.request.workload == OUTSIDE
         question = Question(
             ip_address(self.request.address),
             self.request.port,
             _NUMBERS[self.request.protocol],
-            in_node=caller is None or caller.id == HOST.id,
+            in_node=not outside and (caller is None or caller.id == HOST.id),
+            outside=outside,
         )
         return self._response(explain(question, table, own), node, [*notes, *self._about(caller)])
 
     def _caller(self) -> Workload | None:
-        """The workload that asks; None where any of this node may."""
+        """The workload that asks; None where any of this node may, or somebody outside does."""
         wanted = self.request.workload
-        if not wanted:
+        if wanted in ("", OUTSIDE):
             return None
         known = self.directory.workloads()
         found = [one for one in known if wanted in (one.name, f"{one.namespace}/{one.name}")]
         if not found:
-            raise ValueError(f"no workload {wanted}; `remora endpoint list` names them, and `host` is this node")
+            words = f"no workload {wanted}; `remora endpoint list` names them"
+            raise ValueError(f"{words}, `host` is this node, and `{OUTSIDE}` what is beyond its uplinks")
         if len(found) > 1:
             names = ", ".join(f"{one.namespace}/{one.name}" for one in found)
             raise ValueError(f"{wanted} may be {names}; name one of them")
