@@ -21,7 +21,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses, testrun
-from ebpf.constants import Counter, DropReason, FrontendFlag, Reserved, Scope, TranslationMark, Verdict
+from ebpf.constants import AddressFlag, Counter, DropReason, FrontendFlag, Reserved, Scope, TranslationMark, Verdict
 from ebpf.maps import HashMap
 from tests.bpf.conftest import EVERYTHING, TC_ACT_UNSPEC, Wire
 from tests.support.netns import TestNode, node
@@ -266,6 +266,14 @@ def test_an_answer_of_a_workload_of_this_node_is_sent_on_from_its_device(
 def test_a_backend_of_the_node_itself_gets_the_packet_by_the_stack(gate: Gate, family: Family) -> None:
     verdict, out = gate.comes(frame(family.layer(src=family.client, dst=family.host) / segment(TCP, 40003, PORT)))
     assert (verdict, out[family.layer].src, out[family.layer].dst) == (TC_ACT_UNSPEC, family.client, family.node)
+
+
+@FAMILIES
+def test_an_address_of_the_node_without_node_ports_leaves_them_alone(gate: Gate, family: Family) -> None:
+    gate.put("addresses", {"addr": raw(family.node)}, workload=Reserved.HOST, flags=AddressFlag.NO_NODE_PORTS)
+    packet = frame(family.layer(src=family.client, dst=family.node) / segment(TCP, 40002, NODE_PORT))
+    verdict, out = gate.comes(packet)
+    assert (verdict, out[family.layer].dst) == (TC_ACT_UNSPEC, family.node)
 
 
 @FAMILIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pyroute2 import IPRoute
 
 from daemon.demo.processes import stop
 from daemon.demo.topology import BRIDGE
+from ebpf.attach import detach_tc
 from ebpf.constants import Counter
 from tests.integration import shop as manifests
 from tests.support.agent import AgentProcess, agent_on
@@ -431,3 +433,32 @@ def test_the_status_names_the_uplinks_and_their_programs(city: City) -> None:
     places = {one["name"]: one.get("attached", []) for one in city.agent.status()["programs"]}
     assert places["from_network"] == places["to_network"] == [UPLINK]
     assert UPLINK not in places["from_endpoint"]
+
+
+def test_programs_that_somebody_took_off_an_uplink_are_put_back(city: City) -> None:
+    index = city.node.run(socket.if_nametoindex, UPLINK)
+    city.node.run(detach_tc, index)
+    assert city.ask(*vip("NodePort", "cluster", 0), times=1) == [["error", "ConnectionRefusedError"]]
+    city.agent.until(lambda: city.ask(*vip("NodePort", "cluster", 0), times=1)[0][1] == NODE[0], 40)
+
+
+def test_records_tell_the_client_the_frontend_and_the_service(city: City) -> None:
+    address, port = vip("LoadBalancer", "cluster", 0)
+    city.ask(address, port, times=1)
+
+    def told() -> list[dict[str, Any]]:
+        flows = city.agent.flows("--ip", address, "--last", "50")
+        return [one for one in flows if one["IP"]["source"] == CLIENT[0]]
+
+    flow = city.agent.until(told)[-1]
+    assert flow["trace_observation_point"] == "FROM_NETWORK"
+    assert flow["destination_service"]["name"] == "cluster"
+    assert flow["verdict"] == "FORWARDED"
+
+
+def test_verify_finds_nothing_wrong_and_service_get_shows_both_sides(city: City) -> None:
+    city.agent.remora("verify")
+    shown = city.agent.remora("service", "get", "local", "--namespace", "shop")
+    assert "NodePort from outside" in shown
+    explained = city.agent.remora("service", "explain", f"{NODE[0]}:30002", "--from", "outside")
+    assert "the backend sees the client's address" in explained
