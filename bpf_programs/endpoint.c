@@ -12,16 +12,10 @@
 #include "include/payload.h"
 #include "include/translation.h"
 
-/* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
 static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_side *side, u64 now)
 {
-	u64 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
-
-	if (p->at > p->l3)
-		bytes += (segments - 1) * (p->at - p->l3);
-	__sync_fetch_and_add(&side->packets, segments);
-	__sync_fetch_and_add(&side->bytes, bytes);
+	__sync_fetch_and_add(&side->packets, wire_packets(skb));
+	__sync_fetch_and_add(&side->bytes, wire_bytes(skb, p));
 	if (!side->first)
 		side->first = now;
 	side->last = now;

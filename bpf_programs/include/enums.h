@@ -20,9 +20,9 @@ enum drop_reason {
 	DROP_WRITE_FAILED = 141, /* the packet could not be rewritten */
 	DROP_TABLE_FULL = 155,   /* no room for the connection */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
-	DROP_NO_PORT = 167,          /* no free port to hide the client behind */
-	DROP_NO_ROUTE = 169,         /* the node has no route to the backend or the client */
-	DROP_SOURCE_RANGE = 177,     /* loadBalancerSourceRanges does not name the client */
+	DROP_NO_PORT = 167,      /* no free port to hide the client behind */
+	DROP_NO_ROUTE = 169,     /* the node has no route to the backend or the client */
+	DROP_SOURCE_RANGE = 177, /* loadBalancerSourceRanges does not name the client */
 };
 
 /* Numbers in `addresses` that mean no workload. */

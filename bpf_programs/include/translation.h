@@ -39,16 +39,10 @@ static inline void translation_opposite(struct translation_key *key, struct tran
 	key->proto = proto;
 }
 
-/* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
 static inline void translation_account(struct __sk_buff *skb, struct packet *p, struct translation *t)
 {
-	u64 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
-
-	if (p->at > p->l3)
-		bytes += (segments - 1) * (p->at - p->l3);
-	__sync_fetch_and_add(&t->packets, segments);
-	__sync_fetch_and_add(&t->bytes, bytes);
+	__sync_fetch_and_add(&t->packets, wire_packets(skb));
+	__sync_fetch_and_add(&t->bytes, wire_bytes(skb, p));
 	t->last = coarse_now();
 	if (p->tcp_flags & ~t->flags)
 		t->flags |= p->tcp_flags;
