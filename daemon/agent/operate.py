@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from daemon.agent import live
 from daemon.agent.explain import Explanation, Question, explain
 from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
-from daemon.agent.verify import Report, verify
+from daemon.agent.verify import Report, verify, verify_ranges
 from daemon.agent.wording import PROTOCOLS
 from daemon.model import HOST, Directory, IPAddress, Node, Workload
 from daemon.proto import remora_pb2 as pb
@@ -81,7 +81,9 @@ class Operate:
         table = compile_services(programmer.table.workings.snapshot, programmer.table.node)
         numbers = {one.entry.key: one.number for one in programmer.applied}
         maps = programmer.datapath.maps
-        return verify(maps["services"], maps["backends"], table, numbers)
+        report = verify(maps["services"], maps["backends"], table, numbers)
+        ranges = tuple(verify_ranges(maps["source_ranges"], table, numbers))
+        return replace(report, differences=(*report.differences, *ranges))
 
 
 @dataclass(frozen=True, slots=True)

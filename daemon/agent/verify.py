@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from daemon.agent.wording import flag_words, place_words, record_words
+from daemon.agent.wording import flag_words, place_words, range_words, record_words
 from daemon.model.directory import Frontend
 from daemon.services.columns import read_state
-from daemon.services.force import delta_of_all
+from daemon.services.force import Applied, delta_of_all
 from daemon.services.plan import MISSING, Entry, KernelState, Plan, Run, make_plan
+from daemon.services.ranges import SERVICE_BITS, compare_ranges
 from daemon.services.table import PortKey, ServicePortEntry, ServiceTable, records
 from ebpf.constants import FrontendFlag
 from ebpf.maps import HashMap
@@ -54,6 +55,21 @@ def verify(services: HashMap, backends: HashMap, table: ServiceTable, numbers: M
     names = _Names(table, {number_of(entry): entry.key for entry in table.entries})
     found = (*_entries(plan, state, names), *_slots(plan, state, names), *_beyond(state))
     return Report(found, len(table.frontends) + len(table.addresses), sum(entry.count for entry in table.entries))
+
+
+def verify_ranges(ranges: HashMap, table: ServiceTable, numbers: Mapping[PortKey, int]) -> Iterator[Difference]:
+    """The same for the map of source ranges; a port that got no number is told as a missing frontend already."""
+    known = [Applied(numbers[entry.key], entry) for entry in table.entries if entry.key in numbers]
+    names = _Names(table, {one.number: one.entry.key for one in known})
+    missing, extra = compare_ranges(ranges, known)
+    for keys, found in ((missing, False), (extra, True)):
+        for key in keys:
+            number, prefix = int(key["service"]), bytes([int(key["prefix"]) - SERVICE_BITS]) + key["addr"].tobytes()
+            words = range_words(prefix)
+            where = f"service {number}"
+            yield Difference(
+                "source_ranges", where, names.number(number), "" if found else words, words if found else ""
+            )
 
 
 def _numbering(state: KernelState, numbers: Mapping[PortKey, int]) -> Callable[[ServicePortEntry], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from daemon.agent.verify import verify_ranges
 from daemon.services import Applied, ServicePortEntry, ServiceTable
 from daemon.services.exposure import OUTSIDE
 from daemon.services.ranges import write_ranges
@@ -75,6 +76,16 @@ def test_source_ranges_guard_the_balancers_address_alone(listed: list[str], expe
         text(place.address) for place, one in table.frontends.items() if FrontendFlag.RANGES in one.frontends[place]
     }
     assert guarded == ({"198.51.100.1"} if expected else set())
+
+
+def test_verify_tells_ranges_that_the_kernel_lacks_and_those_it_has_too_much() -> None:
+    ranges = MemoryMap("source_ranges", "range_key", "address_key", 100)
+    table = web(loadBalancerSourceRanges=["192.0.2.0/24"])
+    numbers = {entry.key: 9 for entry in table.entries}
+    assert [(one.kind, one.wanted) for one in verify_ranges(ranges, table, numbers)] == [("missing", "192.0.2.0/24")]
+    write_ranges(ranges, [Applied(9, entry) for entry in table.entries])
+    assert list(verify_ranges(ranges, table, numbers)) == []
+    assert [(one.kind, one.found) for one in verify_ranges(ranges, web(), numbers)] == [("extra", "192.0.2.0/24")]
 
 
 def test_ranges_that_are_listed_no_more_are_taken_away() -> None:
