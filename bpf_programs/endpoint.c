@@ -8,22 +8,15 @@
  */
 #include "include/common.h"
 #include "include/detour.h"
-#include "include/detour.h"
 #include "include/failure.h"
 #include "include/fragment.h"
 #include "include/policy.h"
 #include "include/translation.h"
 
-/* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
 static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_side *side, u64 now)
 {
-	u64 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
-
-	if (p->at > p->l3)
-		bytes += (segments - 1) * (p->at - p->l3);
-	__sync_fetch_and_add(&side->packets, segments);
-	__sync_fetch_and_add(&side->bytes, bytes);
+	__sync_fetch_and_add(&side->packets, wire_packets(skb));
+	__sync_fetch_and_add(&side->bytes, wire_bytes(skb, p));
 	if (!side->first)
 		side->first = now;
 	side->last = now;
@@ -200,7 +193,7 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct pac
 		report(skb, p, c, true, news);
 	}
 	if (news->reason)
-		return course->way == DETOUR_REFUSED ? reject(skb, p) : TC_ACT_SHOT;
+		return course->way == DETOUR_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
 	if (course->way == DETOUR_NONE && (!c || c->remote_workload == RESERVED_HOST || q))
 		return answer_out(skb, p, q);
 	return course->made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
@@ -263,7 +256,7 @@ static inline int watch_packet(struct __sk_buff *skb, struct packet *p, struct n
 
 	if (p->marks & MARK_FRAGMENT)
 		fragment_ports(p);
-	action = out ? packet_out(skb, p, q, news) : packet_in(skb, p, q, news);
+	action = out ? act(skb, p, packet_out(skb, p, q, news)) : packet_in(skb, p, q, news);
 	if (q && action != TC_ACT_SHOT)
 		failure_quoted(skb, q, out, news);
 	return action;

@@ -181,18 +181,16 @@ static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct ch
 	return opening_keep(o, p->proto);
 }
 
-/* What becomes of a packet that no backend gets; the action. */
-static inline int unserved_outside(struct __sk_buff *skb, struct packet *p, u32 service, int found)
+/* Why a packet gets no backend. */
+static inline u8 unserved_reason(int found)
 {
-	if (found == LOOKUP_BROKEN) {
-		count(COUNTER_SERVICE_NO_BACKEND, 1);
-		return TC_ACT_UNSPEC;
+	if (found == LOOKUP_CLOSED) {
+		count(COUNTER_SOURCE_RANGE, 1);
+		return DROP_SOURCE_RANGE;
 	}
-	tell(skb, p, service, found == LOOKUP_CLOSED ? DROP_SOURCE_RANGE : DROP_SERVICE_BACKEND_NOT_FOUND);
-	if (found == LOOKUP_REFUSED)
-		return reject(skb, p);
-	count(found == LOOKUP_CLOSED ? COUNTER_SOURCE_RANGE : COUNTER_SERVICE_DROPPED, 1);
-	return TC_ACT_SHOT;
+	if (found == LOOKUP_DROPPED)
+		count(COUNTER_SERVICE_DROPPED, 1);
+	return DROP_SERVICE_BACKEND_NOT_FOUND;
 }
 
 /* The first packet of a connection; its entry where it is to a frontend and was opened, else 0 and what to do. */
@@ -206,14 +204,14 @@ static inline struct translation *open_outside(struct __sk_buff *skb, struct pac
 	if (!frontend)
 		return 0;
 	found = service_draw(frontend, p->dst, &choice);
-	if (found != LOOKUP_FOUND) {
-		*action = unserved_outside(skb, p, choice.service, found);
+	if (found == LOOKUP_BROKEN) {
+		count(COUNTER_SERVICE_NO_BACKEND, 1);
 		return 0;
 	}
-	reason = opening_make(skb, p, &choice);
+	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice) : unserved_reason(found);
 	tell(skb, p, choice.service, reason);
 	if (reason != DROP_NONE) {
-		*action = TC_ACT_SHOT;
+		*action = found == LOOKUP_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
 		return 0;
 	}
 	count(COUNTER_OUTSIDE_OPENED, 1);
@@ -300,7 +298,7 @@ static inline int pass_uplink(struct __sk_buff *skb, bool in)
 		return TC_ACT_UNSPEC;
 	if (p->marks & MARK_FRAGMENT)
 		fragment_ports(p);
-	return in ? packet_from_network(skb, p) : packet_to_network(skb, p);
+	return in ? act(skb, p, packet_from_network(skb, p)) : packet_to_network(skb, p);
 }
 
 int from_network(struct __sk_buff *skb)

@@ -175,7 +175,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         except ValueError as error:
             raise SettingsError(f"settings, nodeport_addresses: {error}", "write CIDRs, as 192.0.2.0/24") from error
 
-    def _port_range(self) -> tuple[int, int]:
+    @property
+    def snat_range(self) -> tuple[int, int]:
+        """`snat_ports`, read: first and last; raises SettingsError."""
         first, _, last = self.snat_ports.partition("-")
         if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
             raise SettingsError(f"settings, snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
@@ -199,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def options(self) -> Options:
         """The sizes that are fixed when programs are loaded; raises SettingsError."""
-        first, last = self._port_range()
+        first, last = self.snat_range
         return Options(
             translations_max=self.translations,
             source_ranges_max=self.source_ranges,

@@ -31,10 +31,8 @@ class DropReason(IntEnum):
     SERVICE_BACKEND_NOT_FOUND = 158
     NO_PORT = 167
     NO_ROUTE = 169
-    FRAGMENT_UNKNOWN = 175
     SOURCE_RANGE = 177
     POLICY_DENY = 181
-    TTL = 196
 
 
 class Reserved(IntEnum):

@@ -31,6 +31,20 @@ static inline bool same_address(const u32 *a, const u32 *b)
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
+/* Wire packets of an skb: a super-packet stands for its segments. */
+static inline u64 wire_packets(struct __sk_buff *skb)
+{
+	return skb->gso_segs > 1 ? skb->gso_segs : 1;
+}
+
+/* IP bytes of an skb on the wire, where each segment has headers of its own. */
+static inline u64 wire_bytes(struct __sk_buff *skb, struct packet *p)
+{
+	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
+
+	return p->at > p->l3 ? bytes + (wire_packets(skb) - 1) * (p->at - p->l3) : bytes;
+}
+
 static inline void connection_key(struct conn_key *key, struct packet *p, u32 ifindex, bool out)
 {
 	copy_address(key->local, out ? p->src : p->dst);

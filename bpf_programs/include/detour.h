@@ -140,38 +140,38 @@ static inline int detour_turn(struct __sk_buff *skb)
 static inline int detour_error(struct __sk_buff *skb, struct packet *p, struct packet *q)
 {
 	struct conn_key key = {};
+	struct retold to = {};
 	struct detour *kept;
 
 	connection_key(&key, q, skb->ifindex, false);
 	kept = detours.lookup(&key);
 	if (!kept || kept->hairpin)
 		return TC_ACT_UNSPEC;
-	if (quoted_write(skb, p, q, kept->backend.addr, bpf_ntohs(kept->backend.port), q->dst, q->dst_port) < 0 ||
-	    (same_address(p->dst, q->src) && rewrite_address(skb, p, kept->backend.addr, REWRITE_DESTINATION) < 0)) {
-		count(COUNTER_TRANSLATE_FAILED, 1);
-		return TC_ACT_SHOT;
-	}
-	count(COUNTER_ICMP_TRANSLATED, 1);
-	return TC_ACT_UNSPEC;
+	to.quoted[0] = kept->backend.addr;
+	to.ports[0] = bpf_ntohs(kept->backend.port);
+	to.quoted[1] = q->dst;
+	to.ports[1] = q->dst_port;
+	to.outer[1] = same_address(p->dst, q->src) ? kept->backend.addr : 0;
+	return quoted_write(skb, p, q, &to) < 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* An error about a packet that took a detour, told to the workload as about the one that it sent. */
 static inline int detour_error_back(struct __sk_buff *skb, struct packet *p, struct packet *q)
 {
 	struct conn_key key = {};
+	struct retold to = {};
 	struct conn *c;
 
 	connection_key(&key, q, skb->ifindex, true);
 	c = connections.lookup(&key);
 	if (!c || !c->frontend_port)
 		return TC_ACT_UNSPEC;
-	if (quoted_write(skb, p, q, q->src, q->src_port, c->frontend, c->frontend_port) < 0 ||
-	    (same_address(p->src, q->dst) && rewrite_address(skb, p, c->frontend, REWRITE_SOURCE) < 0)) {
-		count(COUNTER_TRANSLATE_FAILED, 1);
-		return TC_ACT_SHOT;
-	}
-	count(COUNTER_ICMP_TRANSLATED, 1);
-	return TC_ACT_UNSPEC;
+	to.quoted[0] = q->src;
+	to.ports[0] = q->src_port;
+	to.quoted[1] = c->frontend;
+	to.ports[1] = c->frontend_port;
+	to.outer[0] = same_address(p->src, q->dst) ? c->frontend : 0;
+	return quoted_write(skb, p, q, &to) < 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 /* Give a packet that comes back the frontend's address. */

@@ -24,12 +24,10 @@ enum drop_reason {
 	DROP_TABLE_FULL = 155,                     /* no room for the connection */
 	DROP_IP_FRAGMENTATION_NOT_SUPPORTED = 157, /* fragment that cannot be judged */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
-	DROP_NO_PORT = 167,          /* no free port to hide the client behind */
-	DROP_NO_ROUTE = 169,         /* the node has no route to the backend or the client */
-	DROP_FRAGMENT_UNKNOWN = 175, /* a later fragment to a Service, whose first was not seen */
-	DROP_SOURCE_RANGE = 177,     /* loadBalancerSourceRanges does not name the client */
-	DROP_POLICY_DENY = 181,      /* a rule says no */
-	DROP_TTL = 196,              /* the packet's hops are used up */
+	DROP_NO_PORT = 167,      /* no free port to hide the client behind */
+	DROP_NO_ROUTE = 169,     /* the node has no route to the backend or the client */
+	DROP_SOURCE_RANGE = 177, /* loadBalancerSourceRanges does not name the client */
+	DROP_POLICY_DENY = 181,  /* a rule says no */
 };
 
 /* Numbers in `addresses` that mean no workload. */

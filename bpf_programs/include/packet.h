@@ -54,6 +54,7 @@ struct packet {
 	u32 length;   /* bytes from the IP header on, by the IP header's own word */
 	u32 seq;      /* TCP sequence number */
 	u32 fragment; /* identification of the datagram a fragment belongs to */
+	u32 mtu;      /* what the way on takes in one piece, where the packet is larger */
 	u16 src_port; /* for ICMP echo: the identifier */
 	u16 dst_port;
 	u8 family;

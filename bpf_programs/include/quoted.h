@@ -113,16 +113,30 @@ static inline int quoted_port(struct __sk_buff *skb, struct packet *p, struct pa
 	return bpf_skb_store_bytes(skb, q->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2, 0);
 }
 
-/* Write both ends of the quoted packet. */
-static inline int quoted_write(struct __sk_buff *skb, struct packet *p, struct packet *q, u32 *src, u16 src_port,
-			       u32 *dst, u16 dst_port)
+/* What an error says after translation; outer addresses that are 0 stay. */
+struct retold {
+	u32 *quoted[2]; /* by enum rewrite_side */
+	u16 ports[2];
+	u32 *outer[2];
+};
+
+/* Write both ends of the quoted packet, and of the error itself; < 0: it could not be written. */
+static inline int quoted_write(struct __sk_buff *skb, struct packet *p, struct packet *q, struct retold *to)
 {
-	if (quoted_address(skb, p, q, src, REWRITE_SOURCE) < 0 ||
-	    quoted_address(skb, p, q, dst, REWRITE_DESTINATION) < 0 ||
-	    quoted_port(skb, p, q, src_port, REWRITE_SOURCE) < 0 ||
-	    quoted_port(skb, p, q, dst_port, REWRITE_DESTINATION) < 0)
-		return -1;
-	return 0;
+	int result = 0;
+
+#pragma clang loop unroll(disable) /* one copy of the code for both sides */
+	for (int side = REWRITE_SOURCE; side <= REWRITE_DESTINATION && !result; side++) {
+		u32 *outer = side == REWRITE_SOURCE ? to->outer[0] : to->outer[1];
+
+		result = quoted_address(skb, p, q, side == REWRITE_SOURCE ? to->quoted[0] : to->quoted[1], side);
+		if (!result)
+			result = quoted_port(skb, p, q, side == REWRITE_SOURCE ? to->ports[0] : to->ports[1], side);
+		if (!result && outer)
+			result = rewrite_address(skb, p, outer, side);
+	}
+	count(result < 0 ? COUNTER_TRANSLATE_FAILED : COUNTER_ICMP_TRANSLATED, 1);
+	return result;
 }
 
 #endif

@@ -25,6 +25,12 @@
 #define ICMPV6_TOO_BIG 2
 #define ICMPV6_PARAMETER 4
 
+/* Actions beside the kernel's, for `act`. */
+enum own_action {
+	ACT_REJECT = 100,  /* tell the sender that nothing serves there */
+	ACT_TOO_BIG = 101, /* tell it that the way on takes `mtu` bytes in one piece */
+};
+
 struct icmp_head {
 	u8 type;
 	u8 code;
@@ -127,35 +133,29 @@ static inline int icmp_answer(struct __sk_buff *skb, struct packet *p, struct ic
 	return rewrite_turn(skb);
 }
 
-/* Tell the sender that nothing serves there; the action that does it. */
-static inline int reject(struct __sk_buff *skb, struct packet *p)
+/*
+ * Carry out an action: what is to be answered is answered here, once at the end of
+ * a program, as the code for it is long.
+ */
+static inline int act(struct __sk_buff *skb, struct packet *p, int action)
 {
-	struct icmp_head unreachable = {.type = ICMP_UNREACHABLE, .code = ICMP_PORT_UNREACHABLE};
+	struct icmp_head icmp = {.type = ICMP_UNREACHABLE, .code = ICMP_PORT_UNREACHABLE};
+	bool small = action == ACT_TOO_BIG;
 	int result;
 
+	if (action != ACT_REJECT && !small)
+		return action;
 	if (p->family == 6) {
-		unreachable.type = ICMPV6_UNREACHABLE;
-		unreachable.code = ICMPV6_PORT_UNREACHABLE;
+		icmp.type = small ? ICMPV6_TOO_BIG : ICMPV6_UNREACHABLE;
+		icmp.code = small ? 0 : ICMPV6_PORT_UNREACHABLE;
+	} else if (small) {
+		icmp.code = ICMP_FRAGMENTATION_NEEDED;
 	}
-	result = p->proto == IPPROTO_TCP_ ? rewrite_reset(skb, p) : icmp_answer(skb, p, &unreachable);
+	icmp.rest = bpf_htonl(p->mtu);
+	result = p->proto == IPPROTO_TCP_ && !small ? rewrite_reset(skb, p) : icmp_answer(skb, p, &icmp);
 	if (result < 0)
 		return TC_ACT_SHOT;
-	count(COUNTER_REJECTED, 1);
-	return bpf_redirect(skb->ifindex, 0);
-}
-
-/* Tell the sender how large its packets may be; the action that does it. */
-static inline int reject_size(struct __sk_buff *skb, struct packet *p, u32 mtu)
-{
-	struct icmp_head big = {.type = ICMP_UNREACHABLE, .code = ICMP_FRAGMENTATION_NEEDED, .rest = bpf_htonl(mtu)};
-
-	if (p->family == 6) {
-		big.type = ICMPV6_TOO_BIG;
-		big.code = 0;
-	}
-	if (icmp_answer(skb, p, &big) < 0)
-		return TC_ACT_SHOT;
-	count(COUNTER_TOO_BIG, 1);
+	count(small ? COUNTER_TOO_BIG : COUNTER_REJECTED, 1);
 	return bpf_redirect(skb->ifindex, 0);
 }
 

@@ -39,16 +39,10 @@ static inline void translation_opposite(struct translation_key *key, struct tran
 	key->proto = proto;
 }
 
-/* Wire packets and IP bytes of an skb: a super-packet stands for its segments, each with headers of its own. */
 static inline void translation_account(struct __sk_buff *skb, struct packet *p, struct translation *t)
 {
-	u64 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
-
-	if (p->at > p->l3)
-		bytes += (segments - 1) * (p->at - p->l3);
-	__sync_fetch_and_add(&t->packets, segments);
-	__sync_fetch_and_add(&t->bytes, bytes);
+	__sync_fetch_and_add(&t->packets, wire_packets(skb));
+	__sync_fetch_and_add(&t->bytes, wire_bytes(skb, p));
 	t->last = coarse_now();
 	if (p->tcp_flags & ~t->flags)
 		t->flags |= p->tcp_flags;
@@ -67,13 +61,14 @@ static inline int translation_side(struct __sk_buff *skb, struct packet *p, u32 
 
 static inline int translation_write(struct __sk_buff *skb, struct packet *p, struct translation *t)
 {
-	if (translation_side(skb, p, t->src, t->src_port, REWRITE_SOURCE) < 0 ||
-	    translation_side(skb, p, t->dst, t->dst_port, REWRITE_DESTINATION) < 0) {
-		count(COUNTER_TRANSLATE_FAILED, 1);
-		return -1;
-	}
-	count(COUNTER_OUTSIDE_TRANSLATED, 1);
-	return 0;
+	int result = 0;
+
+#pragma clang loop unroll(disable) /* one copy of the code for both sides */
+	for (int side = REWRITE_SOURCE; side <= REWRITE_DESTINATION && !result; side++)
+		result = translation_side(skb, p, side == REWRITE_SOURCE ? t->src : t->dst,
+					  side == REWRITE_SOURCE ? t->src_port : t->dst_port, side);
+	count(result < 0 ? COUNTER_TRANSLATE_FAILED : COUNTER_OUTSIDE_TRANSLATED, 1);
+	return result;
 }
 
 /*
@@ -84,15 +79,13 @@ static inline int translation_write(struct __sk_buff *skb, struct packet *p, str
 static inline int translation_error(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
 {
 	bool reporter = t->marks & TRANSLATION_ROUTE || same_address(p->src, q->dst);
+	struct retold to = {
+		.quoted = {t->dst, t->src},
+		.ports = {t->dst_port, t->src_port},
+		.outer = {reporter ? t->src : 0, t->dst},
+	};
 
-	if (quoted_write(skb, p, q, t->dst, t->dst_port, t->src, t->src_port) < 0 ||
-	    (reporter && rewrite_address(skb, p, t->src, REWRITE_SOURCE) < 0) ||
-	    rewrite_address(skb, p, t->dst, REWRITE_DESTINATION) < 0) {
-		count(COUNTER_TRANSLATE_FAILED, 1);
-		return -1;
-	}
-	count(COUNTER_ICMP_TRANSLATED, 1);
-	return 0;
+	return quoted_write(skb, p, q, &to);
 }
 
 /* A packet, or the error `q` about one, gets its translation and its way; the action that does it. */
@@ -100,16 +93,15 @@ static inline int translation_take(struct __sk_buff *skb, struct packet *p, stru
 {
 	bool routed = t->marks & TRANSLATION_ROUTE;
 	struct way way = {};
-	u32 mtu;
 
 	if (routed && route_find(skb, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
 		return TC_ACT_SHOT;
 	}
 	if (routed && !q) {
-		mtu = route_too_big(skb, &way);
-		if (mtu)
-			return reject_size(skb, p, mtu);
+		p->mtu = route_too_big(skb, &way);
+		if (p->mtu)
+			return ACT_TOO_BIG;
 	}
 	if (!q)
 		translation_account(skb, p, t);

@@ -1,4 +1,4 @@
-"""Where traffic to an address and port goes from a node, as the kernel's socket programs will decide it.
+"""Where traffic to an address and port goes from a node, as the kernel's programs will decide it.
 
 The order of the look-ups is that of `bpf_programs/include/service.h`; the table is the one that the maps were filled
 from; who is eligible, and why others are not, is `survey`'s business. Pure: nothing is asked of the kernel.
@@ -6,15 +6,16 @@ from; who is eligible, and why others are not, is `survey`'s business. Pure: not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from daemon.agent.survey import Seen, service_of, survey
-from daemon.agent.wording import kind, place_words, protocol
+from daemon.agent.wording import kind, place_words, protocol, range_words
 from daemon.model.directory import Frontend
 from daemon.model.objects import Endpoint, TrafficPolicy
 from daemon.model.workload import IPAddress
-from daemon.services.exposure import ANY_ADDRESS
+from daemon.services.exposure import ANY_ADDRESS, OUTSIDE
 from daemon.services.table import PortKey, Scope, ServicePortEntry, ServiceTable, records
 from ebpf import addresses
 from ebpf.constants import FrontendFlag
@@ -38,12 +39,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A destination; `protocol` is the IP protocol's number. `in_node`: the caller is in the node's own namespace."""
+    """A destination; `protocol` is the IP protocol's number.
+
+    `in_node`: the caller is in the node's own namespace. `outside`: it is beyond an uplink of the node.
+    """
 
     address: IPAddress
     port: int
     protocol: int
     in_node: bool = True
+    outside: bool = False
 
     @property
     def place(self) -> Frontend:
@@ -76,11 +81,12 @@ def explain(question: Question, table: ServiceTable, node_addresses: frozenset[I
         port = f"{question.port}/{protocol(question.protocol)}"
         words = f"{question.address} is the ClusterIP of {owner.namespace}/{owner.name}, which has no port {port}"
         return Explanation(rule, Verdict.REFUSED, f"{words}: connections are refused", place)
+    place = _as_seen(question, place, table)
     entry = table.frontends[place]
     seen = tuple(_pod(entry, table) if entry.key.scope is Scope.POD else survey(table, entry.key))
     verdict = Verdict.BALANCED if entry.count else Verdict.DROPPED if entry.drop else Verdict.REFUSED
     words = f"{_what(question, rule, entry, place)}: {_outcome(verdict, entry, seen)}"
-    notes = _notes(entry, place, table)
+    notes = (*_notes(entry, place, table), *_of_client(question, entry, place))
     return Explanation(rule, verdict, words, place, entry.frontends[place], entry.key, seen, notes)
 
 
@@ -95,6 +101,22 @@ def match(question: Question, table: ServiceTable, node_addresses: frozenset[IPA
         return Rule.NODE_ADDRESS, general
     known = Frontend(place.address, 0, 0)
     return (Rule.REFUSED, known) if known in table.addresses else (Rule.NONE, place)
+
+
+def _as_seen(question: Question, place: Frontend, table: ServiceTable) -> Frontend:
+    """The frontend that clients outside have of their own, where they do."""
+    own = place._replace(scope=OUTSIDE)
+    return own if question.outside and own in table.frontends else place
+
+
+def _of_client(question: Question, entry: ServicePortEntry, place: Frontend) -> Iterator[str]:
+    """What a backend sees of the client, and whether it may come."""
+    flags = entry.frontends[place]
+    if FrontendFlag.RANGES in flags:
+        yield f"loadBalancerSourceRanges admits {', '.join(map(range_words, entry.ranges))} and drops all others"
+    if question.outside:
+        kept = place.scope or FrontendFlag.HOST_PORT in flags
+        yield "the backend sees the client's address" if kept else "the backend sees an address of the node as client"
 
 
 def _missed(question: Question) -> tuple[str, ...]:
@@ -137,6 +159,6 @@ def _notes(entry: ServicePortEntry, place: Frontend, table: ServiceTable) -> tup
         found.append(f"a client stays with its backend until {entry.affinity} s after its last connection")
     service = service_of(table, entry.key.name.namespace, entry.key.name.name)
     outside = FrontendFlag.CLUSTER_IP not in entry.frontends[place] and entry.key.scope is not Scope.POD
-    if service and outside and service.spec.external_traffic_policy is TrafficPolicy.LOCAL:
+    if service and outside and not place.scope and service.spec.external_traffic_policy is TrafficPolicy.LOCAL:
         found.append("externalTrafficPolicy Local narrows what comes from outside; clients in the cluster reach all")
     return tuple(found)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from daemon.services.table import RECORD_SIZE
-from ebpf.constants import Direction
+from daemon.services.translations import FIN, RST, backends
+from ebpf.constants import Direction, TranslationMark
 
 Columns = npt.NDArray[Any]
 Live = Counter[tuple[int, bytes]]
@@ -38,6 +39,17 @@ def count(
     together = np.unique(np.concatenate(found).view((np.void, _ONE.itemsize))) if found else np.empty(0, _ONE)
     rows = together.view(_ONE)
     return Counter(zip(rows["service"].tolist(), map(bytes, rows["backend"]), strict=True))
+
+
+def count_outside(chunks: Iterable[tuple[Columns, Columns]], services: Iterable[int]) -> Live:
+    """Connections from outside that their clients have not ended; `chunks` are of the map `translations`."""
+    wanted = np.array(sorted(services), np.uint32)
+    found: Live = Counter()
+    for _, values in chunks:
+        opened = values["marks"] & TranslationMark.REPLY == 0
+        values = values[opened & np.isin(values["service"], wanted) & (values["flags"] & (FIN | RST) == 0)]
+        found.update(zip(values["service"].tolist(), map(bytes, backends(values)), strict=True))
+    return found
 
 
 def _of(keys: Columns, values: Columns, wanted: Columns) -> tuple[Columns, Columns]:

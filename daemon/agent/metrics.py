@@ -110,6 +110,8 @@ class AgentCollector(Collector):
         words = "Connected UDP sockets that were closed because their backend was gone."
         yield CounterMetricFamily("remora_stale_sockets_closed", words, value=self._view.sockets_closed)
         yield CounterMetricFamily("remora_flows_seen", "Flow records that were stored.", value=self._view.store.seen)
+        words = "UDP flows from outside that were taken from backends that are gone."
+        yield CounterMetricFamily("remora_stale_flows_cut", words, value=self._view.flows_cut)
         build = GaugeMetricFamily("remora_build_info", "Version of the agent.", labels=["version", "kernel"])
         build.add_metric([status.version, status.kernel], 1)
         yield build

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from daemon.agent.agent import Agent
 
 UNDISTURBED_TRIES = 5  # verifications that a write may disturb until the writer is stopped for one
+OUTSIDE = "outside"
+"""Asks in the name of a client beyond the uplinks."""
 
 _NUMBERS = {word: number for number, word in PROTOCOLS.items()}
 
@@ -85,8 +88,10 @@ class Operate:
 
     def _compare(self, promised: Promised) -> Report:
         maps = self._agent.programmer.datapath.maps
-        with maps["services"].beside() as services, maps["backends"].beside() as backends:
-            return verify(services, backends, promised)
+        with ExitStack() as stack:
+            names = ("services", "backends", "source_ranges")
+            services, backends, ranges = (stack.enter_context(maps[name].beside()) for name in names)
+            return verify(services, backends, ranges, promised)
 
     def _details(
         self, table: ServiceTable, applied: Sequence[Applied], name: str, namespace: str
@@ -96,6 +101,8 @@ class Operate:
         maps = self._agent.programmer.datapath.maps
         with maps["connections"].beside() as connections, maps["detours"].beside() as detours:
             counted = live.count(connections.chunks(), numbers, detours.lookup)
+        with maps["translations"].beside() as outside:
+            counted += live.count_outside(outside.chunks(), numbers)
         return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
 
 
@@ -121,11 +128,13 @@ class Asked:
                 f"asked from node {node.name} in zone {node.zone or 'unknown'}: its own addresses are not known here, "
                 "so its node ports are not told"
             )
+        outside = self.request.workload == OUTSIDE
         question = Question(
             ip_address(self.request.address),
             self.request.port,
             _NUMBERS[self.request.protocol],
-            in_node=caller is None or caller.id == HOST.id,
+            in_node=not outside and (caller is None or caller.id == HOST.id),
+            outside=outside,
         )
         found = explain(question, table, own)
         notes += self._about(caller)
@@ -141,14 +150,15 @@ class Asked:
         return told(self.stays(entry), caller, clients)
 
     def _caller(self) -> Workload | None:
-        """The workload that asks; None where any of this node may."""
+        """The workload that asks; None where any of this node may, or somebody outside does."""
         wanted = self.request.workload
-        if not wanted:
+        if wanted in ("", OUTSIDE):
             return None
         known = self.directory.workloads()
         found = [one for one in known if wanted in (one.name, f"{one.namespace}/{one.name}")]
         if not found:
-            raise ValueError(f"no workload {wanted}; `remora endpoint list` names them, and `host` is this node")
+            words = f"no workload {wanted}; `remora endpoint list` names them"
+            raise ValueError(f"{words}, `host` is this node, and `{OUTSIDE}` what is beyond its uplinks")
         if len(found) > 1:
             names = ", ".join(f"{one.namespace}/{one.name}" for one in found)
             raise ValueError(f"{wanted} may be {names}; name one of them")

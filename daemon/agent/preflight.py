@@ -131,17 +131,37 @@ def _number(text: str) -> int:
 
 
 def _node_ports(host: Host, _: Settings) -> Iterator[Finding]:
-    what, folder = "NodePort range", "/proc/sys/net/ipv4"
+    yield _kept_free(host, "NodePort range", NODE_PORTS)
+
+
+def _snat_ports(host: Host, settings: Settings) -> Iterator[Finding]:
+    first, last = settings.snat_range
+    yield _kept_free(host, "snat_ports", range(first, last + 1))
+
+
+def _kept_free(host: Host, what: str, ports: range) -> Finding:
+    """Whether the kernel gives none of these ports to the node's own sockets."""
+    folder = "/proc/sys/net/ipv4"
     reserved = list(_ranges(host.text(f"{folder}/ip_local_reserved_ports")))
     local = host.text(f"{folder}/ip_local_port_range").split()
-    wanted = f"{NODE_PORTS.start}-{NODE_PORTS.stop - 1}"
-    if all(any(port in one for one in reserved) for port in NODE_PORTS):
-        yield ok(what, f"{wanted} is reserved")
-    elif len(local) == 2 and (int(local[0]) >= NODE_PORTS.stop or int(local[1]) < NODE_PORTS.start):
-        yield ok(what, f"{wanted} lies outside the ports of outgoing connections ({local[0]}-{local[1]})")
-    else:
-        todo = f"sysctl -w net.ipv4.ip_local_reserved_ports={wanted}, added to what is reserved already"
-        yield warn(what, f"outgoing connections may take ports of {wanted}", todo)
+    wanted = f"{ports.start}-{ports.stop - 1}"
+    if all(any(port in one for one in reserved) for port in ports):
+        return ok(what, f"{wanted} is reserved")
+    if len(local) == 2 and (int(local[0]) >= ports.stop or int(local[1]) < ports.start):
+        return ok(what, f"{wanted} lies outside the ports of outgoing connections ({local[0]}-{local[1]})")
+    todo = f"sysctl -w net.ipv4.ip_local_reserved_ports={wanted}, added to what is reserved already"
+    return warn(what, f"outgoing connections may take ports of {wanted}", todo)
+
+
+def _forwarding(host: Host, _: Settings) -> Iterator[Finding]:
+    """Without it nothing is sent on from an uplink."""
+    names = {"net.ipv4.ip_forward": "ipv4/ip_forward", "net.ipv6.conf.all.forwarding": "ipv6/conf/all/forwarding"}
+    off = [name for name, path in names.items() if host.text(f"/proc/sys/net/{path}") == "0"]
+    if not off:
+        yield ok("forwarding", "is on")
+        return
+    todo = " ".join(["sysctl -w", *(f"{name}=1" for name in off)])
+    yield warn("forwarding", f"{', '.join(off)} is off: Services are not reached from outside over it", todo)
 
 
 def _ranges(text: str) -> Iterator[range]:
@@ -163,4 +183,6 @@ _CHECKS: tuple[Callable[[Host, Settings], Iterator[Finding]], ...] = (
     _another_proxy,
     _reverse_path,
     _node_ports,
+    _snat_ports,
+    _forwarding,
 )

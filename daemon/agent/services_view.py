@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from daemon.agent.live import Live
 from daemon.agent.survey import Seen, survey
-from daemon.agent.wording import endpoint_state, holder, kind, protocol
+from daemon.agent.wording import endpoint_state, holder, place_kind, protocol
 from daemon.model import Directory, Frontend, IPAddress
 from daemon.model.objects import Service, SessionAffinity, TrafficPolicy
 from daemon.proto import remora_pb2 as pb
@@ -32,7 +32,7 @@ def _service(frontend: Frontend, applied: Applied, directory: Directory) -> pb.S
         namespace=name.namespace,
         name=name.name,
         port_name=name.port_name,
-        type=kind(applied.entry.frontends[frontend]),
+        type=place_kind(frontend, applied.entry.frontends[frontend]),
         address=addresses.text(frontend.address),
         port=frontend.port,
         protocol=protocol(frontend.protocol),
@@ -109,7 +109,7 @@ def _frontends(entry: ServicePortEntry) -> Iterator[pb.ServiceFrontend]:
 def frontend(place: Frontend, flags: FrontendFlag, empty: str = "") -> pb.ServiceFrontend:
     """A frontend in the API's words."""
     return pb.ServiceFrontend(
-        kind=kind(flags),
+        kind=place_kind(place, flags),
         address=addresses.text(place.address),
         port=place.port,
         protocol=protocol(place.protocol),

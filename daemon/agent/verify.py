@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from daemon.agent.wording import flag_words, place_words, record_words
+from daemon.agent.wording import flag_words, place_words, range_words, record_words
 from daemon.model.directory import Frontend
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
 from daemon.services import compile_services
 from daemon.services.columns import read_state
-from daemon.services.force import delta_of_all
+from daemon.services.force import Applied, delta_of_all
 from daemon.services.plan import MISSING, Entry, KernelState, Plan, Run, make_plan
+from daemon.services.ranges import SERVICE_BITS, compare_ranges
 from daemon.services.table import RECORD_SIZE, PortKey, ServicePortEntry, ServiceTable, records
 from ebpf.constants import FrontendFlag
 from ebpf.maps import HashMap
@@ -67,7 +68,7 @@ class Promised:
     spare: Mapping[int, int]
 
 
-def verify(services: HashMap, backends: HashMap, promised: Promised) -> Report:
+def verify(services: HashMap, backends: HashMap, ranges: HashMap, promised: Promised) -> Report:
     """Compare. Nobody may write meanwhile, else what is half written is taken for a difference."""
     table = compile_services(promised.snapshot, promised.node)
     state = read_state(services, backends)
@@ -76,13 +77,33 @@ def verify(services: HashMap, backends: HashMap, promised: Promised) -> Report:
     number_of = _numbering(state, numbers)
     plan = make_plan(state, delta_of_all(state, table.blocks, number_of), number_of)
     names = _Names(table, {number_of(entry): entry.key for entry in table.entries})
-    found = (*_entries(plan, state, names), *_slots(plan, state, names), *_beyond(state))
+    found = (
+        *_entries(plan, state, names),
+        *_slots(plan, state, names),
+        *_beyond(state),
+        *verify_ranges(ranges, table, numbers),
+    )
     return Report(found, len(table.frontends) + len(table.addresses), sum(entry.count for entry in table.entries))
 
 
 def _spare_runs(state: KernelState, spare: Mapping[int, int]) -> list[Run]:
     held = ((number, first, state.slots.get(number, b"")) for number, first in spare.items())
     return [Run(number, first, blob[first * RECORD_SIZE :]) for number, first, blob in held if blob]
+
+
+def verify_ranges(ranges: HashMap, table: ServiceTable, numbers: Mapping[PortKey, int]) -> Iterator[Difference]:
+    """The same for the map of source ranges; a port that got no number is told as a missing frontend already."""
+    known = [Applied(numbers[entry.key], entry) for entry in table.entries if entry.key in numbers]
+    names = _Names(table, {one.number: one.entry.key for one in known})
+    missing, extra = compare_ranges(ranges, known)
+    for keys, found in ((missing, False), (extra, True)):
+        for key in keys:
+            number, prefix = int(key["service"]), bytes([int(key["prefix"]) - SERVICE_BITS]) + key["addr"].tobytes()
+            words = range_words(prefix)
+            where = f"service {number}"
+            yield Difference(
+                "source_ranges", where, names.number(number), "" if found else words, words if found else ""
+            )
 
 
 def _numbering(state: KernelState, numbers: Mapping[PortKey, int]) -> Callable[[ServicePortEntry], int]:

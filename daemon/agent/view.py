@@ -158,6 +158,11 @@ class View:
         return self._agent.programmer.syncs
 
     @property
+    def flows_cut(self) -> int:
+        """UDP flows from outside that were taken from backends that are gone."""
+        return self._agent.programmer.flows_cut
+
+    @property
     def last_sync(self) -> float:
         """Seconds that the last reconciliation took."""
         return self._agent.programmer.last_sync

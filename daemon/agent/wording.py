@@ -31,6 +31,11 @@ def protocol(number: int) -> str:
     return PROTOCOLS.get(number, str(number))
 
 
+def place_kind(place: Frontend, flags: FrontendFlag) -> str:
+    """How a frontend is reached, and by whom where not by everybody: `NodePort from outside`."""
+    return f"{kind(flags)}{FROM_OUTSIDE if place.scope else ''}"
+
+
 def kind(flags: FrontendFlag) -> str:
     """How a frontend is reached: `ClusterIP`; several kinds joined by a comma."""
     return ",".join(word for flag, word in KINDS.items() if flag in flags)
@@ -48,6 +53,12 @@ def place_words(place: Frontend) -> str:
         return address
     host = f"[{address}]" if ":" in address else address
     return f"{host}:{place.port}/{protocol(place.protocol)}{FROM_OUTSIDE if place.scope else ''}"
+
+
+def range_words(prefix: bytes) -> str:
+    """A source range, from its 17 bytes: `192.0.2.0/24`."""
+    address = addresses.unpack(prefix[1:])
+    return f"{address}/{prefix[0] - (96 if address.version == 4 else 0)}"
 
 
 def record_words(record: bytes) -> str:

@@ -43,7 +43,13 @@ def get(name: str, namespace: str, server: Server, output: str) -> None:
 
 @click.command("explain")
 @click.argument("place", metavar="ADDRESS:PORT[/PROTOCOL]")
-@click.option("--from", "workload", default="", metavar="WORKLOAD", help="Who asks: namespace/name, name, or host.")
+@click.option(
+    "--from",
+    "workload",
+    default="",
+    metavar="WORKLOAD",
+    help="Who asks: namespace/name, name, host, or outside (beyond the uplinks).",
+)
 @options.server_option
 @options.output_option
 def explain(place: str, workload: str, server: Server, output: str) -> None:

@@ -14,18 +14,23 @@ from daemon.services.force import Applied
 from daemon.services.table import RANGE_SIZE
 from ebpf.maps import Columns, HashMap
 
-_SERVICE_BITS = 32  # the prefix covers the Service's number before the address
+SERVICE_BITS = 32  # the prefix covers the Service's number before the address
 
 _RECORD = np.dtype([("prefix", np.uint8), ("addr", np.uint32, 4)])  # RANGE_SIZE bytes
 
 
 def write_ranges(table: HashMap, applied: Iterable[Applied]) -> None:
     """Make the map say what the ports in force say; raises KernelError."""
-    wanted = _keys(table, applied)
-    held, _ = table.items()
-    fresh = np.setdiff1d(_opaque(wanted), _opaque(held)).view(table.key_dtype)
-    table.update(fresh, np.ones(len(fresh), table.value_dtype))
-    table.delete(np.setdiff1d(_opaque(held), _opaque(wanted)).view(table.key_dtype))
+    missing, extra = compare_ranges(table, applied)
+    table.update(missing, np.ones(len(missing), table.value_dtype))
+    table.delete(extra)
+
+
+def compare_ranges(table: HashMap, applied: Iterable[Applied]) -> tuple[Columns, Columns]:
+    """Keys that the map lacks, and those that it has too much; raises KernelError."""
+    wanted, (held, _) = _keys(table, applied), table.items()
+    missing = np.setdiff1d(_opaque(wanted), _opaque(held)).view(table.key_dtype)
+    return missing, np.setdiff1d(_opaque(held), _opaque(wanted)).view(table.key_dtype)
 
 
 def _keys(table: HashMap, applied: Iterable[Applied]) -> Columns:
@@ -33,7 +38,7 @@ def _keys(table: HashMap, applied: Iterable[Applied]) -> Columns:
     blob = b"".join(prefix for one in guarded for prefix in one.entry.ranges)
     ranges = np.frombuffer(blob, _RECORD, len(blob) // RANGE_SIZE)
     keys = np.zeros(len(ranges), table.key_dtype)
-    keys["prefix"] = ranges["prefix"].astype(np.uint32) + _SERVICE_BITS
+    keys["prefix"] = ranges["prefix"].astype(np.uint32) + SERVICE_BITS
     keys["service"] = np.repeat([one.number for one in guarded], [len(one.entry.ranges) for one in guarded])
     keys["addr"] = ranges["addr"]
     return keys

@@ -13,7 +13,7 @@ from daemon.services.compile import compile_services
 from daemon.services.reconcile import Changes, ServiceReconciler
 from daemon.services.table import ServiceTable
 from ebpf.addresses import MAPPED, pack, unpack
-from ebpf.constants import FrontendFlag
+from ebpf.constants import FrontendFlag, Scope
 from tests.unit.services.build import Object, snapshot_of
 from tests.unit.services.memory import Reader, backend_map, service_map
 
@@ -63,8 +63,15 @@ class Host:
             keys[1] = _key(pack("0.0.0.0" if raw.startswith(MAPPED) else "::"), port, protocol)
         for key in keys:
             if key in self.services.rows:
-                return np.frombuffer(self.services.rows[key], np.uint32).tolist()
+                own = key[:-1] + bytes([Scope.OUTSIDE])
+                outside = client == "external" and own in self.services.rows
+                return np.frombuffer(self.services.rows[own if outside else key], np.uint32).tolist()
         return None
+
+    def hides(self, address: str, port: int, protocol: str = "TCP") -> bool:
+        """Whether backends see the node instead of a client outside: all that has no entry of its own is hidden."""
+        raws = pack(address), pack("0.0.0.0" if ":" not in address else "::")
+        return not any(_key(raw, port, protocol)[:-1] + bytes([Scope.OUTSIDE]) in self.services.rows for raw in raws)
 
     def _backend(self, service: int, slot: int) -> str:
         record = self.reader.record(service, slot)

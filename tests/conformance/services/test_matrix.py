@@ -1,11 +1,13 @@
 """From where to where: every kind of client, address and traffic policy, in all four ways to run kube-proxy.
 
 A cell says which endpoints kube-proxy leads to, and whether it hides the client behind the node's address ("masq").
-What a socket decides is the endpoints; masquerading, and all that comes from outside the cluster, happens to packets
-and is not asserted here. Those cells stay in the table, so that it is whole.
+What a socket decides is the endpoints; it never masquerades, because it connects by the client's own address. What
+comes from outside the cluster is decided per packet, by the same entries: endpoints and masquerading are both asserted.
 
 One departure, marked "local>all": without a detector of local traffic kube-proxy takes a pod for a stranger. A socket
-is always known to be on this node, so the short circuit to all endpoints works for it in every configuration.
+is always known to be on this node, so the short circuit to all endpoints works for it in every configuration. And
+what comes in by an uplink is always known to be no workload of this node: where kube-proxy without a detector leaves
+a client's address ("asis>masq"), it is hidden, so that answers of other nodes' backends find their way.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import pytest
 from tests.conformance.services.host import DROPPED, REFUSED, Host
 from tests.unit.services.build import Object, service, slice_
 
-PACKET_PATH = "packet path"
 POLICIES = {
     "both Cluster": {},
     "external Local": {"externalTrafficPolicy": "Local"},
@@ -45,7 +46,7 @@ pod      balancer   | all masq  | local>all | all masq
 node     ClusterIP  | all       | all       | local
 node     NodePort   | all masq  | all masq  | all masq
 node     balancer   | all masq  | all masq  | all masq
-external ClusterIP  | all       | all       | local
+external ClusterIP  | all asis>masq | all asis>masq | local asis>masq
 external NodePort   | all masq  | local     | all masq
 external balancer   | all masq  | local     | all masq
 """
@@ -86,14 +87,14 @@ TARGETS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One flow: `endpoints` of a socket; `packets` names what of it the per-packet path will have to decide."""
+    """One flow: where it may lead, and what becomes of the client's address: "masq" or nothing."""
 
     configuration: str
     source: str
     target: str
     policy: str
     endpoints: str
-    packets: str
+    address: str
 
     def __str__(self) -> str:
         return f"{self.source} to {self.target}, {self.policy}, {self.configuration}"
@@ -107,13 +108,14 @@ def cells() -> list[Cell]:
             source, target = flow.split()
             for policy, column in zip(POLICIES, columns, strict=True):
                 endpoints, _, masquerade = column.strip().partition(" ")
-                chosen = PACKET_PATH if source == "external" else endpoints.rpartition(">")[2]
-                found.append(Cell(configuration, source, target, policy, chosen, masquerade))
+                chosen = endpoints.rpartition(">")[2]
+                found.append(Cell(configuration, source, target, policy, chosen, masquerade.rpartition(">")[2]))
     return found
 
 
 CELLS = cells()
-AT_THE_SOCKET = [cell for cell in CELLS if cell.endpoints != PACKET_PATH]
+AT_THE_SOCKET = [cell for cell in CELLS if cell.source != "external"]
+FROM_OUTSIDE = [cell for cell in CELLS if cell.source == "external"]
 
 
 def objects(policy: str, nodes: str = "here there") -> list[Object]:
@@ -143,6 +145,14 @@ def test_a_socket_is_led_to_the_endpoints_of_its_cell(cell: Cell) -> None:
     host.apply(*objects(cell.policy))
     answers = {host.ask(*target, client=cell.source) for target in TARGETS[cell.target]}
     assert answers == {ENDPOINTS[cell.endpoints]}
+
+
+@pytest.mark.parametrize("cell", FROM_OUTSIDE, ids=str)
+def test_a_client_outside_is_led_to_the_endpoints_of_its_cell_and_hidden_where_it_says_so(cell: Cell) -> None:
+    host = Host()
+    host.apply(*objects(cell.policy))
+    answers = {(host.ask(*target, client="external"), host.hides(*target)) for target in TARGETS[cell.target]}
+    assert answers == {(ENDPOINTS[cell.endpoints], cell.address == "masq")}
 
 
 # target: a cell for each of POLICIES

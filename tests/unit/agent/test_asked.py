@@ -66,3 +66,10 @@ def test_a_name_that_nobody_or_several_have_is_refused_with_the_choice() -> None
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="does not appear"):
         ask("", "no-address")
+
+
+def test_somebody_outside_gets_what_the_policies_leave_and_learns_who_is_seen() -> None:
+    told = ask("outside", "10.1.1.1", 30080)
+    assert sorted(eligible(told)) == ["10.0.0.1", "10.0.0.2"]
+    assert any("an address of the node as client" in note for note in told.notes)
+    assert ask("outside", "127.0.0.1", 30080).verdict == "untouched"

@@ -15,8 +15,10 @@ from daemon.settings import Settings
 
 GOOD = {
     "proc/self/mounts": "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\nbpf /sys/fs/bpf bpf rw 0 0",
-    "proc/sys/net/ipv4/ip_local_reserved_ports": "80,30000-32767",
+    "proc/sys/net/ipv4/ip_local_reserved_ports": "80,10000-32767",
     "proc/sys/net/ipv4/ip_local_port_range": "1024\t60999",
+    "proc/sys/net/ipv4/ip_forward": "1",
+    "proc/sys/net/ipv6/conf/all/forwarding": "1",
     "proc/sys/net/ipv4/conf/all/rp_filter": "0",
     "proc/sys/net/ipv4/conf/eth0/rp_filter": "2",
     "sys/fs/cgroup/cgroup.procs": "",
@@ -182,3 +184,21 @@ def test_tools_run_in_bounded_time_and_tell_why_they_failed(monkeypatch: pytest.
         run_tool(["sleep", "5"])
     with pytest.raises(ToolError, match="No such file"):
         run_tool(["ls", "/no-such-folder"])
+
+
+def test_ports_that_hide_clients_should_be_none_of_the_nodes_own(tmp_path: Path) -> None:
+    local = {
+        "proc__sys__net__ipv4__ip_local_port_range": "32768\t60999",
+        "proc__sys__net__ipv4__ip_local_reserved_ports": "",
+    }
+    assert found(tmp_path, **local)["snat_ports"].level is Level.OK
+    told = found(tmp_path, settings=Settings(snat_ports="60000-65535"), **local)["snat_ports"]
+    assert told.level is Level.WARN
+    assert "60000-65535" in told.words
+
+
+@pytest.mark.parametrize("setting", ["ipv4__ip_forward", "ipv6__conf__all__forwarding"])
+def test_a_node_that_does_not_forward_is_told_that_nobody_outside_reaches_services(
+    tmp_path: Path, setting: str
+) -> None:
+    assert found(tmp_path, **{f"proc__sys__net__{setting}": "0"})["forwarding"].level is Level.WARN

@@ -16,6 +16,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.services, self.backends = service_map(1024), backend_map(4096)
+        self.ranges = MemoryMap("source_ranges", "range_key", "address_key", 100)
         self.table: ServiceTable = compiled(
             service("web", "10.96.0.1", {"port": 80, "nodePort": 30080}, type="NodePort", sessionAffinity="ClientIP"),
             slice_("web", "10.0.0.1 10.0.0.2 10.0.0.3"),
@@ -24,7 +25,7 @@ class Kernel:
         self.reconciler.apply(self.table)
 
     def verify(self) -> Report:
-        return verify(self.services, self.backends, promised(self.table, self.reconciler))
+        return verify(self.services, self.backends, self.ranges, promised(self.table, self.reconciler))
 
     def found(self) -> list[Difference]:
         return sorted(self.verify().differences, key=lambda one: (one.map, one.place))
@@ -119,7 +120,7 @@ def test_a_slot_that_no_map_could_have_is_counted(kernel: Kernel) -> None:
 
 def test_a_table_that_was_never_applied_is_missing_whole(kernel: Kernel) -> None:
     services, backends = service_map(16), backend_map(16)
-    report = verify(services, backends, promised(kernel.table, ServiceReconciler(services, backends)))
+    report = verify(services, backends, kernel.ranges, promised(kernel.table, ServiceReconciler(services, backends)))
     assert {one.kind for one in report.differences} == {"missing"}
     assert len(report.differences) == 6
 

@@ -6,7 +6,7 @@ call, and tests can stand in for a program that runs exactly then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class MemoryMap(HashMap):
     def items(self) -> tuple[Columns, Columns]:
         keys = np.frombuffer(b"".join(self.rows), self.key_dtype)
         return keys, np.frombuffer(b"".join(self.rows.values()), self.value_dtype)
+
+    def chunks(self) -> Iterator[tuple[Columns, Columns]]:
+        yield self.items()
+
+    def lookup(self, key: Columns) -> Columns | None:
+        found = self.rows.get(key.tobytes())
+        return np.frombuffer(found, self.value_dtype) if found is not None else None
 
     def update(self, keys: Columns, values: Columns) -> None:
         assert keys.dtype == self.key_dtype

@@ -1,0 +1,123 @@
+"""Connections from outside end when their time is over, both directions together, and leave backends that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daemon.services import Applied, translations
+from daemon.services.translations import DATAGRAMS, ENDED, ESTABLISHED, HALF_CLOSED, OPENING, SECOND
+from ebpf.addresses import pack
+from ebpf.constants import TranslationMark
+from tests.unit.services.build import compiled, service, slice_
+from tests.unit.services.memory import MemoryMap
+
+NOW = 100_000 * SECOND
+SYN, ACK, FIN, RST = 2, 16, 1, 4
+CLIENT, VIP, NODE, BACKEND = "198.51.100.1", "203.0.113.1", "192.0.2.1", "10.0.0.1"
+
+
+@pytest.fixture
+def table() -> MemoryMap:
+    return MemoryMap("translations", "translation_key", "translation", 1 << 10)
+
+
+def end(address: str) -> np.ndarray:
+    return np.frombuffer(pack(address), np.uint32)
+
+
+def half(table: MemoryMap, reply: bool, idle: int, flags: int, proto: int, port: int, **value: Any) -> None:
+    keys, values = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
+    there = ((CLIENT, port), (VIP, 80)), ((NODE, 20000), (value.get("backend", BACKEND), 8080))
+    back = (there[1][1], there[1][0]), (there[0][1], there[0][0])
+    seen, written = back if reply else there
+    for rows, ends in ((keys, seen), (values, written)):
+        for side, (address, number) in zip(("src", "dst"), ends, strict=True):
+            rows[side], rows[f"{side}_port"] = end(address), number
+    keys["proto"] = proto
+    values["last"], values["flags"], values["service"] = NOW - idle, flags, value.get("service", 7)
+    values["marks"] = TranslationMark.REPLY if reply else 0
+    values["packets"] = 2 if reply else 5
+    table.update(keys, values)
+
+
+def pair(table: MemoryMap, idle: tuple[int, int], flags: tuple[int, int], proto: int = 6, **value: Any) -> None:
+    for reply in (False, True):
+        half(table, reply, idle[reply], flags[reply], proto, 40000, **value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "proto", "limit"),
+    [
+        ((SYN, 0), 6, OPENING),
+        ((SYN, SYN | ACK), 6, OPENING),
+        ((SYN | ACK, SYN | ACK), 6, ESTABLISHED),
+        ((SYN | ACK | FIN, SYN | ACK), 6, HALF_CLOSED),
+        ((SYN | ACK | FIN, SYN | ACK | FIN), 6, ENDED),
+        ((SYN | ACK, SYN | ACK | RST), 6, ENDED),
+        ((0, 0), 17, DATAGRAMS),
+    ],
+)
+def test_a_connection_ends_when_it_was_silent_for_as_long_as_its_kind_may_be(
+    table: MemoryMap, flags: tuple[int, int], proto: int, limit: int
+) -> None:
+    pair(table, (limit, limit + 9 * SECOND), flags, proto)
+    assert told(table) == []
+    assert len(table.rows) == 2, "one of its directions was not silent that long"
+    pair(table, (limit + 1, limit + 1), flags, proto)
+    assert told(table) == [(5, 2)]
+    assert table.rows == {}
+
+
+def told(table: MemoryMap) -> list[tuple[int, int]]:
+    """Packets of both directions of each connection that ended now."""
+    return [
+        (int(there["packets"]), int(back["packets"]))
+        for _, values, answers in translations.ended(table, NOW)
+        for there, back in zip(values, answers, strict=True)
+    ]
+
+
+def test_half_of_a_connection_ends_by_what_it_has_seen_itself(table: MemoryMap) -> None:
+    half(table, True, OPENING + 1, 0, 6, 40000)
+    assert told(table) == []
+    assert table.rows == {}
+
+
+def world(*backends: str, **fields: Any) -> Any:
+    ports = [{"port": 8080, "protocol": "UDP"}]
+    made = service("dns", "10.96.0.1", {"port": 80, "protocol": "UDP"})
+    return compiled(made, slice_("dns", " ".join(backends) or "10.9.9.9", ports=ports, **fields))
+
+
+def applied(table: Any) -> Iterator[Applied]:
+    return (Applied(7, entry) for entry in table.entries)
+
+
+def test_datagrams_leave_a_backend_that_their_service_has_no_more(table: MemoryMap) -> None:
+    pair(table, (0, 0), (0, 0), 17)
+    here, gone = world(BACKEND), world("10.0.0.2")
+    assert translations.cut_stale(table, applied(here), here) == 0
+    assert len(table.rows) == 2
+    assert translations.lost_datagrams(here, gone)
+    assert translations.cut_stale(table, applied(gone), gone) == 1
+    assert table.rows == {}
+
+
+def test_datagrams_stay_with_a_backend_that_drains_and_tcp_with_any(table: MemoryMap) -> None:
+    pair(table, (0, 0), (0, 0), 17)
+    draining = {"addresses": [BACKEND], "conditions": {"ready": False, "serving": True, "terminating": True}}
+    now = world(BACKEND, endpoints=[draining, {"addresses": ["10.0.0.2"]}])
+    assert translations.cut_stale(table, applied(now), now) == 0
+    stopped = {"addresses": [BACKEND], "conditions": {"ready": False, "serving": False, "terminating": True}}
+    later = world(BACKEND, endpoints=[stopped, {"addresses": ["10.0.0.2"]}])
+    assert translations.cut_stale(table, applied(later), later) == 1
+    pair(table, (0, 0), (SYN, SYN), 6)
+    assert translations.cut_stale(table, applied(later), later) == 0
+
+
+def test_a_gain_of_backends_cuts_nothing(table: MemoryMap) -> None:
+    assert not translations.lost_datagrams(world(BACKEND), world(BACKEND, "10.0.0.2"))
