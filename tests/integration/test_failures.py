@@ -161,11 +161,12 @@ except ConnectionResetError:
     assert shooting.told(RESETTING, server, before + 1)[before:] == [("reset", "")]
 
 
-def test_a_closed_udp_port_is_told_of_the_flow_that_it_concerns(shooting: Range) -> None:
-    server = shooting.address("server")
+@pytest.mark.parametrize(("family", "words"), [(4, "Port"), (6, "PortUnreachable")])
+def test_a_closed_udp_port_is_told_of_the_flow_that_it_concerns(shooting: Range, family: int, words: str) -> None:
+    server = shooting.address("server", family)
     shooting.run(f"""
 import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s = socket.socket(socket.AF_INET if {family} == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
 s.connect(({server!r}, 9999))
 for _ in range(3):
     try:
@@ -174,7 +175,7 @@ for _ in range(3):
         pass
     time.sleep(0.1)
 """)
-    assert shooting.told(9999, server, 1) == [("refused", "DestinationUnreachable(Port)")]
+    assert shooting.told(9999, server, 1) == [("refused", f"DestinationUnreachable({words})")]
 
 
 def test_a_query_that_nobody_answers_is_told_once(shooting: Range) -> None:
