@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections import Counter
@@ -13,11 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.truth import Range, shooting_range
+from tests.integration.truth import HEALTHY_SECONDS, Range, shooting_range
 
 OPEN, RESETTING, FULL, CLOSED, FILTERED, SLOW = 8080, 8081, 8082, 8083, 8084, 8085
 NOWHERE = "198.51.100.7"  # no route leads there
-HEALTHY_SECONDS = float(os.environ.get("REMORA_HEALTHY_SECONDS", "10"))
 
 RESETTER = f"""
 import socket, struct
