@@ -114,7 +114,8 @@ int kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 	if (value)
 		*value += 1;
 #ifdef SKB_HEAD
-	if (reason > DROP_REASON_NOT_SPECIFIED)
+	/* a bridge floods copies, and whom they do not concern drops them as somebody else's */
+	if (reason > DROP_REASON_NOT_SPECIFIED && reason != DROP_OTHERHOST)
 		note_handshake((void *)ctx->args[0], reason);
 #endif
 	return 0;
