@@ -75,6 +75,19 @@ static inline void note_at_device(u32 *end, u32 *other, u16 port, u16 other_port
 		c->dropped = reason;
 }
 
+/* The connection as its other end sends it. */
+static inline void turn(struct owner_key *key)
+{
+	u32 address[4];
+	u16 port = key->local_port;
+
+	copy_address(address, key->local);
+	copy_address(key->local, key->remote);
+	copy_address(key->remote, address);
+	key->local_port = key->remote_port;
+	key->remote_port = port;
+}
+
 static inline void note_handshake(void *skb, u32 reason)
 {
 	struct owner_key key = {};
@@ -83,6 +96,8 @@ static inline void note_handshake(void *skb, u32 reason)
 
 	if (!(flags & TCP_SYN) && (!flags || reason != DROP_LISTEN_OVERFLOW))
 		return;
+	if (flags & TCP_SYN && flags & TCP_ACK)
+		turn(&key); /* the initiator is to know */
 	owner = owners.lookup(&key);
 	if (owner)
 		owner->dropped = reason;
@@ -99,7 +114,8 @@ int kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 	if (value)
 		*value += 1;
 #ifdef SKB_HEAD
-	if (reason > DROP_REASON_NOT_SPECIFIED)
+	/* a bridge floods copies, and whom they do not concern drops them as somebody else's */
+	if (reason > DROP_REASON_NOT_SPECIFIED && reason != DROP_OTHERHOST)
 		note_handshake((void *)ctx->args[0], reason);
 #endif
 	return 0;

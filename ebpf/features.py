@@ -18,6 +18,8 @@ from ebpf.libbpf import MapType, ProgramType
 _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
 _OVERFLOW = "DROP_LISTEN_OVERFLOW"
+_REASONS = (_OVERFLOW, "DROP_OTHERHOST")
+"""drop reasons that programs treat apart"""
 _OFFSETS = {
     "SKB_HEAD": ("sk_buff", "head"),
     "SKB_NETWORK": ("sk_buff", "network_header"),
@@ -76,8 +78,10 @@ class Features:
 
 def _facts() -> dict[str, int]:
     found = btf.offsets(_OFFSETS)
-    overflow = [number for number, name in btf.drop_reasons().items() if name == "TCP_LISTEN_OVERFLOW"]
-    return found | {_OVERFLOW: overflow[0]} if found and overflow else {}
+    reasons = {f"DROP_{name.removeprefix('TCP_')}": number for number, name in btf.drop_reasons().items()}
+    if not found or not reasons.keys() >= set(_REASONS):
+        return {}
+    return found | {name: reasons[name] for name in _REASONS}
 
 
 def probe() -> Features:

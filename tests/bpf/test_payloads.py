@@ -12,7 +12,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses
-from ebpf.constants import Counter
+from ebpf.constants import Counter, PayloadKind
 from tests.bpf.conftest import Wire
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -141,3 +141,42 @@ def test_a_request_says_whether_another_is_open(wire: Wire) -> None:
     told()
     wire.sends(tcp(b"GET /3 HTTP/1.1\r\n\r\n"))
     assert told() == [1]
+
+
+def kinds(wire: Wire) -> list[tuple[int, bytes]]:
+    """Kinds of the payload records that were written, and their bytes."""
+    dtype = wire.datapath.payload_dtype
+    assert dtype.fields
+    at, start = dtype.fields["kind"][1], dtype.fields["data"][1]
+    return [(record[at], record[start:]) for record in wire.payloads.records(1 << 20)]
+
+
+def test_what_follows_an_unfinished_head_is_copied_until_its_end(wire: Wire) -> None:
+    for data in (b"GET /a HTTP/1.1\r\nHo", b"st: x\r\n", b"\r\n", b"not of the head"):
+        wire.sends(tcp(data))
+    found = [PayloadKind.HTTP_REQUEST, PayloadKind.CONTINUED, PayloadKind.CONTINUED]
+    assert [kind for kind, _ in kinds(wire)] == found
+
+
+def test_a_head_that_comes_byte_by_byte_is_copied(wire: Wire) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    for number in range(len(head)):
+        wire.sends(tcp(head[number : number + 1]))
+    assert b"".join(data for _, data in kinds(wire)) == head
+
+
+def test_of_a_body_no_more_than_a_few_packets_are_copied(wire: Wire) -> None:
+    wire.sends(tcp(b"POST / HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"b" * 500))
+    for _ in range(60):
+        wire.sends(tcp(b"b" * 1_400))
+    assert len(kinds(wire)) < 10
+
+
+def test_a_tls_hello_is_copied_with_the_packets_that_hold_the_rest_of_it(wire: Wire) -> None:
+    hello = b"\x16\x03\x01\x0b\xb8\x01" + b"h" * (3_000 - 1)
+    for at in range(0, len(hello), 1_200):
+        wire.sends(tcp(hello[at : at + 1_200]))
+    wire.sends(tcp(b"\x17\x03\x03\x00\x20" + b"s" * 32))
+    found = kinds(wire)
+    assert [kind for kind, _ in found] == [PayloadKind.TLS_CLIENT, PayloadKind.CONTINUED, PayloadKind.CONTINUED]
+    assert b"".join(data for _, data in found) == hello

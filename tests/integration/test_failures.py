@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections import Counter
@@ -13,11 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.truth import Range, shooting_range
+from tests.integration.truth import HEALTHY_SECONDS, Range, shooting_range
 
 OPEN, RESETTING, FULL, CLOSED, FILTERED, SLOW = 8080, 8081, 8082, 8083, 8084, 8085
 NOWHERE = "198.51.100.7"  # no route leads there
-HEALTHY_SECONDS = float(os.environ.get("REMORA_HEALTHY_SECONDS", "10"))
 
 RESETTER = f"""
 import socket, struct
@@ -161,11 +159,12 @@ except ConnectionResetError:
     assert shooting.told(RESETTING, server, before + 1)[before:] == [("reset", "")]
 
 
-def test_a_closed_udp_port_is_told_of_the_flow_that_it_concerns(shooting: Range) -> None:
-    server = shooting.address("server")
+@pytest.mark.parametrize(("family", "words"), [(4, "Port"), (6, "PortUnreachable")])
+def test_a_closed_udp_port_is_told_of_the_flow_that_it_concerns(shooting: Range, family: int, words: str) -> None:
+    server = shooting.address("server", family)
     shooting.run(f"""
 import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s = socket.socket(socket.AF_INET if {family} == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
 s.connect(({server!r}, 9999))
 for _ in range(3):
     try:
@@ -174,7 +173,7 @@ for _ in range(3):
         pass
     time.sleep(0.1)
 """)
-    assert shooting.told(9999, server, 1) == [("refused", "DestinationUnreachable(Port)")]
+    assert shooting.told(9999, server, 1) == [("refused", f"DestinationUnreachable({words})")]
 
 
 def test_a_query_that_nobody_answers_is_told_once(shooting: Range) -> None:

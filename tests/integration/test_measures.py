@@ -13,8 +13,8 @@ import pytest
 from tests.integration.truth import Range, shooting_range
 
 WEB, SINK, DNS = 8080, 8081, 53
-TOLERANCE = float(os.environ.get("REMORA_TOLERANCE", "4"))
-"""Times of 5 % or 1 ms, whichever is larger; 1 on a machine that does nothing else."""
+TOLERANCE = float(os.environ.get("REMORA_TOLERANCE", "10"))
+"""At p99, times of 5 % or 1 ms, whichever is larger; 1 on a machine that leaves the client its processor."""
 
 SERVERS = f"""
 import random, socket, threading, time
@@ -74,8 +74,8 @@ def quantiles(values: Sequence[float]) -> tuple[float, float]:
 
 def assert_close(told: Sequence[float], measured: Sequence[float]) -> None:
     assert len(told) == len(measured)
-    for ours, theirs in zip(quantiles(told), quantiles(measured), strict=True):
-        assert abs(ours - theirs) <= TOLERANCE * max(0.001, 0.05 * theirs), (quantiles(told), quantiles(measured))
+    for ours, theirs, times in zip(quantiles(told), quantiles(measured), (1, TOLERANCE), strict=True):
+        assert abs(ours - theirs) <= times * max(0.001, 0.05 * theirs), (quantiles(told), quantiles(measured))
 
 
 CLIENT = f"""
@@ -174,9 +174,9 @@ def _counters(measured: Range) -> list[tuple[int, int]]:
     return [found["output"], found["input"]]
 
 
-def _nft(measured: Range, command: str) -> str:
+def _nft(measured: Range, command: str, workload: str = "client") -> str:
     argv = ["nft", *command.split(" ")] if command.startswith("-") else ["nft", command]
-    return measured.node.output(argv, "client")
+    return measured.node.output(argv, workload)
 
 
 def _ip(measured: Range, workload: str, *words: str) -> None:
@@ -255,10 +255,12 @@ c.close()
 
 
 def test_retransmits_are_those_that_the_socket_counts(measured: Range, server_pid: int) -> None:
-    _nft(measured, "add table inet lossy")
-    _nft(measured, "add chain inet lossy output { type filter hook output priority 0; }")
+    for workload in ("client", "server"):
+        _ip(measured, workload, "link", "set", "eth0", "gso_max_segs", "1")
+    _nft(measured, "add table inet lossy", "server")
+    _nft(measured, "add chain inet lossy input { type filter hook input priority 0; }", "server")
     data = f"tcp dport {SINK} tcp flags & (syn | fin) == 0"
-    _nft(measured, f"add rule inet lossy output {data} numgen random mod 8 0 drop")
+    _nft(measured, f"add rule inet lossy input {data} numgen random mod 8 0 drop", "server")
     port, counted = json.loads(
         measured.run(f"""
 import json, socket, struct
@@ -273,7 +275,7 @@ print(json.dumps([s.getsockname()[1], counted]))
 s.close()
 """)
     )
-    _nft(measured, "delete table inet lossy")
+    _nft(measured, "delete table inet lossy", "server")
     (end,) = measured.agent.until(
         lambda: [
             one

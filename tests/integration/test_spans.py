@@ -48,6 +48,7 @@ def sink():
         connection, _ = listener.accept()
         while connection.recv(4000):
             pass
+        connection.close()
 for work in (http, names, sink):
     threading.Thread(target=work, daemon=True).start()
 print("ready", flush=True)

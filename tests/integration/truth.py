@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from tests.support.agent import ROOT, AgentProcess, agent_on
 from tests.support.netns import TestNode, node
 
 PYTHON = {"PYTHONPATH": str(ROOT)}
-PATIENCE = 20.0  # s; silence is told by the second sweep after the last SYN
+HEALTHY_SECONDS = float(os.environ.get("REMORA_HEALTHY_SECONDS", "10"))
+PATIENCE = 30.0  # s; silence is told by the second sweep after the last SYN
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Range:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         argv = [sys.executable, "-c", code]
         process = self.node.popen(argv, where, cgroup=self.node.cgroup, environment=PYTHON, **pipes)
-        out, error = process.communicate(timeout=700)
+        out, error = process.communicate(timeout=PATIENCE + HEALTHY_SECONDS)
         assert process.returncode == 0, error.decode()
         return out.decode().strip()
 
