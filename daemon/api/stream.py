@@ -31,6 +31,9 @@ CHUNK = 4_096
 BATCH = 256
 """Flows that are built before other tasks get their turn."""
 
+LARGE_BATCH = 1_024
+"""Flows that are written from their keys before that."""
+
 _JUDGED = 65_536  # keys whose verdict a stream remembers
 _LOSS_INTERVAL_NS = 1_000_000_000
 _FOREVER = 2**63 - 1
@@ -96,7 +99,7 @@ class FlowStream:
         self._ended = False
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
-        """What the client gets, in order, serialised, in lists of at most BATCH flows."""
+        """What the client gets, in order, serialised, in lists of at most LARGE_BATCH flows."""
         head = self._store.head
         position = await self._start(head)
         self._loss = self._first_loss(position)
@@ -212,9 +215,10 @@ class FlowStream:
     async def _told(self, rows: Rows) -> AsyncIterator[list[bytes]]:
         """The matching flows of a chunk, with the losses before each part of them."""
         candidates = self._candidates(rows)
-        for begin in range(0, len(candidates), BATCH):
+        step = BATCH if self._one_by_one else LARGE_BATCH
+        for begin in range(0, len(candidates), step):
             batch = self._lost(int(rows.rows["time"][candidates[begin]]))
-            accepted = await self._accepted(rows, candidates[begin : begin + BATCH])
+            accepted = await self._accepted(rows, candidates[begin : begin + step])
             if self._query.limit is not None:
                 accepted = accepted[: self._query.limit - self._sent]
             batch += self._written(rows, accepted)
@@ -228,9 +232,14 @@ class FlowStream:
         late = rows.rows["time"] > self._query.until
         self._ended = self._ended or bool(late.any())
 
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether each flow has to be built as a message."""
+        return self._query.selection.needs_extra or not self._query.mask.everything
+
     def _written(self, rows: Rows, indices: Sequence[int]) -> list[bytes]:
         """Flows in the form that is asked for: from their keys where nothing but whole flows is wanted."""
-        if self._query.selection.needs_extra or not self._query.mask.everything:
+        if self._one_by_one:
             return [self._one(rows, index) for index in indices]
         kinds = rows.rows["kind"]
         plain = [index for index in indices if kinds[index] != EventKind.L7]
