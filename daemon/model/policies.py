@@ -57,7 +57,7 @@ class Requirement(Part, frozen=True):
 class LabelSelector(Part, frozen=True):
     """Both parts must hold; an empty selector matches everything."""
 
-    match_labels: Labels = {}
+    match_labels: Labels = field(default_factory=dict)
     match_expressions: tuple[Requirement, ...] = ()
 
 

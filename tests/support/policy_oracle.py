@@ -60,7 +60,7 @@ class Oracle:
 
     def ask(self, probe: Probe) -> Answer:
         every = [*self._snapshot.policies, *self._snapshot.cluster_policies]
-        enforced = [one for one in every if one.metadata.annotations.get("remora.io/mode") != "audit"]
+        enforced = [one for one in every if one.metadata.annotations.mode != "audit"]
         if not self._passes(probe, enforced):
             return Answer.DENY
         return Answer.ALLOW if self._passes(probe, every) else Answer.AUDIT

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import Namespace, Pod
-from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 from daemon.model.snapshot import Snapshot
 from daemon.policy.names import Names
 from ebpf.addresses import pack
@@ -103,7 +104,7 @@ class World:
         extra: dict[str, object] = {"hostNetwork": True} if self.random.random() < 0.05 else {}
         return pod(name, addresses, self._labels(LABELS), containers=containers(*ports), phase=phase, **extra)
 
-    def _node(self) -> Node:
+    def _node(self) -> NodeObject:
         address = self.random.choice((*OUTSIDE, *ADDRESSES[:2]))
         return node(self.random.choice(("n1", "n2")), address, "n1.local", **self._labels({"zone": ("x", "y")}))
 

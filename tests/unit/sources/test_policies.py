@@ -6,8 +6,9 @@ from textwrap import dedent
 
 import pytest
 
+from daemon.model.nodes import NodeObject
 from daemon.model.objects import Namespace
-from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Node, PolicyType
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, PolicyType
 from daemon.policy.parse import parse
 from daemon.sources.decode import Manifest, read_manifest
 from daemon.sources.manifest import ManifestError
@@ -82,7 +83,7 @@ def test_nodes_and_cluster_policies_are_in_no_namespace() -> None:
     status = "status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}"
     text = f"apiVersion: v1\nkind: Node\nmetadata: {{name: n}}\n{status}\n---\n{CLUSTER}{SUBJECT}"
     node, policy = (found.object for found in read(text).objects)
-    assert isinstance(node, Node)
+    assert isinstance(node, NodeObject)
     assert node.status.addresses[0].address == "10.0.0.1"
     assert isinstance(policy, ClusterNetworkPolicy)
     assert (node.namespace, policy.namespace) == ("", "")
