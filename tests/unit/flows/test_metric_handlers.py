@@ -70,12 +70,8 @@ def test_flags_of_dropped_and_audited_segments_do_not_count() -> None:
 
 
 def _with_rules(records: list[dict[str, Any]], rules: list[int]) -> np.ndarray[Any, Any]:
-    """Records of a layout that carries the number of a rule."""
-    plain = rows(*records)
-    fields = [(name, plain.dtype.fields[name][0]) for name in plain.dtype.names]
-    ruled = np.zeros(len(plain), np.dtype([*fields, ("rule", np.uint32)], align=True))
-    for name in plain.dtype.names:
-        ruled[name] = plain[name]
+    """Records with the numbers of the rules that decided."""
+    ruled = rows(*records)
     ruled["rule"] = rules
     return ruled
 
