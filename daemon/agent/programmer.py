@@ -264,6 +264,8 @@ class Programmer:
         log.info("watching %s (%s)", device.name, device.netns_name or f"netns {device.netns_inode}")
 
     def _sync_uplinks(self, devices: Devices) -> None:
+        if devices == Devices():
+            return  # nobody has looked yet: what an earlier agent attached goes on serving
         self._guarded("uplinks", lambda: self._uplinks.tell(devices))
         self._guarded("uplinks left", lambda: self._uplinks.leave(devices))
         for uplink in self._uplinks.missing(devices):

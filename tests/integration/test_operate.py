@@ -140,7 +140,10 @@ time.sleep(60)
     one = town.agent.until(lambda: next((found for found in [told()] if _connections(found) == 5), None))
     assert (one["type"], one["algorithm"], one["affinity_seconds"]) == ("LoadBalancer", "random", 600)
     assert (one["internal_policy"], one["external_policy"]) == ("Cluster", "Local")
-    (balanced,) = one["balanced"]
+    balanced, from_outside = one["balanced"]
+    assert [place["kind"] for place in from_outside["frontends"]] == [
+        f"{kind} from outside" for kind in ("ExternalIP", "LoadBalancer", "NodePort")
+    ]
     states = {each["workload"]: (each["state"], each["node"], each.get("zone")) for each in balanced["backends"]}
     assert states == {"shop/backend-0": ("ready", "node-1", "a"), "shop/backend-1": ("ready", "node-2", None)}
     reasons = {each["address"]: each["reasons"] for each in balanced["others"]}
