@@ -292,12 +292,16 @@ static inline int watch(struct __sk_buff *skb, bool out)
 	return action;
 }
 
+#ifdef WITH_FROM_ENDPOINT
 int from_endpoint(struct __sk_buff *skb)
 {
 	return watch(skb, true);
 }
+#endif
 
+#ifdef WITH_TO_ENDPOINT
 int to_endpoint(struct __sk_buff *skb)
 {
 	return watch(skb, false);
 }
+#endif

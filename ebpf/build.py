@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from ebpf import bpffs, layout, libbpf, source
 from ebpf.compiler import VERIFIER_REFUSED
 from ebpf.errors import CompileError, PinError, VerifierError
 from ebpf.maps import MapSpec
-from ebpf.source import Options
+from ebpf.source import Options, Unit
 
 _LOG_LINES = 25
+_ONE_PASS = ("-Xclang", "-disable-llvm-passes")  # BCC optimizes by itself; twice takes twice the time
 _COMPILE_TIMEOUT = 120  # seconds; a build takes about one
 
 
@@ -69,12 +71,11 @@ def prepare(root: Path, state: Path, options: Options, defines: tuple[str, ...] 
     if found:
         return found
     pins, maps = root / f"build-{build}", root / f"maps-{schema}"
-    request = {
-        "text": source.joined(programs),
-        "cflags": [*_cflags(options, maps), *(f"-D{name}" for name in defines)],
-        "pins": str(pins),
-    }
-    reply = _compile(request, (root, pins, maps))
+    bpffs.remove_tree(pins)
+    for folder in (root, pins, maps):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    flags = [*_cflags(options, maps, pins), *(f"-D{name}" for name in defines)]
+    reply = _compile([_request(unit, programs, flags, pins) for unit in source.UNITS], pins)
     manifest = {"build": build, "schema": schema, **reply}
     temporary = state / "build.json.new"
     temporary.write_text(json.dumps(manifest))
@@ -120,30 +121,60 @@ def _spec(name: str, told: dict[str, Any]) -> MapSpec:
     return MapSpec(name, kind, key, layout.dtype(told["value"], told["value_size"]), told["max_entries"])
 
 
-def _compile(request: dict[str, Any], folders: tuple[Path, Path, Path]) -> dict[str, Any]:
-    _, pins, _ = folders
-    bpffs.remove_tree(pins)
-    for folder in folders:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    environment = {**os.environ, "BCC_KERNEL_SOURCE": str(ROOT / "include" / "shim"), "PYTHONPATH": str(ROOT.parent)}
+def _request(unit: Unit, programs: Path, flags: list[str], pins: Path) -> dict[str, Any]:
+    text = source.joined(programs, unit.sources)
+    cflags = [*flags, *(f"-D{name}" for name in unit.defines)]
+    return {"text": text, "cflags": cflags, "programs": source.functions(text, unit.defines), "pins": str(pins)}
+
+
+def _compile(requests: list[dict[str, Any]], pins: Path) -> dict[str, Any]:
+    """All units side by side, each by a compiler of its own; what they made, together."""
+    made: dict[str, Any] = {"maps": {}, "missing": {}}
+    with ThreadPoolExecutor(len(requests), thread_name_prefix="remora-compiler") as threads:
+        children = list(threads.map(_child, requests))
     try:
-        child = subprocess.run(
+        for reply in map(_reply, children):
+            for what, known in made.items():
+                known.update(reply[what])
+    except BaseException:
+        bpffs.remove_tree(pins)
+        raise
+    return made
+
+
+def _child(request: dict[str, Any]) -> subprocess.CompletedProcess[str] | None:
+    """One compiler's work; None where it did not end in time."""
+    environment = {**os.environ, "BCC_KERNEL_SOURCE": str(ROOT / "include" / "shim"), "PYTHONPATH": _search_path()}
+    try:
+        return subprocess.run(
             [sys.executable, "-m", "ebpf.compiler"], input=json.dumps(request), env=environment,
             capture_output=True, text=True, timeout=_COMPILE_TIMEOUT, check=False,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(f"the compiler did not finish in {_COMPILE_TIMEOUT} s") from error
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _reply(child: subprocess.CompletedProcess[str] | None) -> dict[str, Any]:
+    """What a compiler made; raises CompileError or VerifierError."""
+    if child is None:
+        raise CompileError(f"the compiler did not finish in {_COMPILE_TIMEOUT} s")
     if child.returncode:
-        bpffs.remove_tree(pins)
         raise _failure(child.returncode, child.stderr)
     return dict(json.loads(child.stdout))
 
 
-def _cflags(options: Options, maps: Path) -> list[str]:
+def _search_path() -> str:
+    """Where the child finds our packages, before what it would find by itself."""
+    return os.pathsep.join(filter(None, (str(ROOT.parent), os.environ.get("PYTHONPATH", ""))))
+
+
+def _cflags(options: Options, maps: Path, pins: Path) -> list[str]:
     triplet = f"{os.uname().machine}-linux-gnu"
     return [
         *options.defines(),
         f'-DPIN_DIR="{maps}"',
+        f'-DRING_DIR="{pins}"',
+        *_ONE_PASS,
         f"-DPAGE_SIZE={os.sysconf('SC_PAGESIZE')}",
         "-Werror=implicit-function-declaration",
         "-I/usr/include",

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from ebpf import capabilities, libbpf
-from ebpf.errors import PinError
 from ebpf.programs import PROGRAMS, Program
 
 VERIFIER_REFUSED = 3
@@ -28,10 +27,11 @@ VERIFIER_REFUSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to build: the joined text, compiler flags, and the folder for the pins of this build."""
+    """What to build: the joined text, compiler flags, programs to load, and the folder for the pins of this build."""
 
     text: str
     cflags: list[str]
+    programs: list[str]
     pins: str
 
 
@@ -39,15 +39,15 @@ def main() -> int:
     """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
     capabilities.keep_only(capabilities.COMPILER)
     request = Request(**json.load(sys.stdin))
-    from bcc import BPF  # here, not above: the flags of the request's shim must be in the environment before
-
     try:
-        module = BPF(text=request.text, cflags=request.cflags)
+        module = _compiled(request)
     except Exception as error:
         print(error, file=sys.stderr)
         return 1
     missing: dict[str, str] = {}
     for program in PROGRAMS:
+        if program.name not in request.programs:
+            continue
         try:
             _load(module, program, Path(request.pins))
         except Exception as error:
@@ -55,8 +55,26 @@ def main() -> int:
                 print(f"program {program.name}: {error}", file=sys.stderr)
                 return VERIFIER_REFUSED
             missing[program.name] = str(error)
-    json.dump({"maps": _maps(module, Path(request.pins)), "missing": missing}, sys.stdout)
+    json.dump({"maps": _maps(module), "missing": missing}, sys.stdout)
     return 0
+
+
+def _compiled(request: Request) -> Any:
+    """The module. A map that another compiler pinned between BCC's look and its own pin is found the next time."""
+    from bcc import BPF  # here, not above: the flags of the request's shim must be in the environment before
+
+    before = _pinned(request)
+    try:
+        return BPF(text=request.text, cflags=request.cflags)
+    except Exception:
+        if _pinned(request) == before:
+            raise
+        return BPF(text=request.text, cflags=request.cflags)
+
+
+def _pinned(request: Request) -> set[str]:
+    folders = (flag.partition("=")[2].strip('"') for flag in request.cflags if flag.startswith(("-DPIN_DIR", "-DRING")))
+    return {str(path) for folder in folders for path in Path(folder).iterdir()}
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:
@@ -65,8 +83,8 @@ def _load(module: Any, program: Program, pins: Path) -> None:
     libbpf.obj_pin(function.fd, pins / program.name)
 
 
-def _maps(module: Any, pins: Path) -> dict[str, Any]:
-    """Every map's kind, sizes and layouts by name; ring buffers are pinned on the way."""
+def _maps(module: Any) -> dict[str, Any]:
+    """Every map's kind, sizes and layouts by name."""
     from bcc.libbcc import lib
 
     lib.bpf_table_name.restype, lib.bpf_table_name.argtypes = ct.c_char_p, [ct.c_void_p, ct.c_ulonglong]
@@ -77,8 +95,6 @@ def _maps(module: Any, pins: Path) -> dict[str, Any]:
     for index in range(lib.bpf_num_tables(module.module)):
         name = lib.bpf_table_name(module.module, index)
         kind = lib.bpf_table_type_id(module.module, index)
-        if kind == libbpf.MapType.RINGBUF:
-            _pin_ring(lib.bpf_table_fd(module.module, name), pins / name.decode())
         found[name.decode()] = {
             "kind": kind,
             "max_entries": lib.bpf_table_max_entries_id(module.module, index),
@@ -88,12 +104,6 @@ def _maps(module: Any, pins: Path) -> dict[str, Any]:
             "value_size": lib.bpf_table_leaf_size(module.module, name),
         }
     return found
-
-
-def _pin_ring(fd: int, path: Path) -> None:
-    if path.exists():
-        raise PinError(f"{path} is there already", hint="run `remora cleanup` and start the agent again")
-    libbpf.obj_pin(fd, path)
 
 
 if __name__ == "__main__":

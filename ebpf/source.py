@@ -18,9 +18,25 @@ from pathlib import Path
 from bpf_programs import ROOT
 
 SOURCES = ("endpoint.c", "socket.c", "tcp.c", "trace.c", "uplink.c")
-"""One file per hook; they become one object, so maps are shared by name."""
+"""One file per hook. Maps are shared by name and pin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one compiler makes. Units are compiled side by side: LLVM's time is most of a cold start."""
+
+    name: str
+    sources: tuple[str, ...]
+    defines: tuple[str, ...] = ()
+
+
+UNITS = (
+    Unit("from", ("endpoint.c",), ("WITH_FROM_ENDPOINT",)),
+    Unit("rest", SOURCES, ("WITH_TO_ENDPOINT",)),
+)
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
+_PROGRAM = re.compile(r"^int (\w+)\(")
 _STATEFUL = ("include/enums.h", "include/structs.h", "include/maps.h")
 
 
@@ -84,6 +100,17 @@ def joined(root: Path = ROOT, sources: tuple[str, ...] = SOURCES) -> str:
     """The sources with their local includes in place, each once; raises OSError where one is missing."""
     seen: set[str] = set()
     return "".join(_expand(root, name, seen) for name in sources)
+
+
+def functions(text: str, defines: tuple[str, ...]) -> list[str]:
+    """The programs of a text: its functions that are not static, of those behind a switch only what is switched on."""
+    found, switch = [], ""
+    for line in text.splitlines():
+        if line.startswith(("#ifdef WITH_", "#endif")):
+            switch = line.removeprefix("#ifdef ") if line.startswith("#ifdef") else ""
+        elif (name := _PROGRAM.match(line)) and (not switch or switch in defines):
+            found.append(name[1])
+    return found
 
 
 def _expand(root: Path, name: str, seen: set[str]) -> str:

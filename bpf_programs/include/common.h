@@ -34,6 +34,7 @@
 /* Sizes come from the settings (ebpf.source.Options); these are for reading the code alone. */
 #ifndef PIN_DIR
 #define PIN_DIR "/sys/fs/bpf/remora/maps"
+#define RING_DIR "/sys/fs/bpf/remora/build"
 #define SERVICES_MAX 65536
 #define BACKENDS_MAX 262144
 #define AFFINITIES_MAX 65536

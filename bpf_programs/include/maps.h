@@ -10,6 +10,20 @@
 
 #include "include/structs.h"
 
+/* A ring buffer as BCC's own, and pinned: the objects that are compiled side by side share it. */
+#define RING(_name, _pages)                                                                                            \
+	struct _name##_table_t {                                                                                       \
+		int key;                                                                                               \
+		u32 leaf;                                                                                              \
+		int (*ringbuf_output)(void *, u64, u64);                                                               \
+		void *(*ringbuf_reserve)(u64);                                                                         \
+		void (*ringbuf_discard)(void *, u64);                                                                  \
+		void (*ringbuf_submit)(void *, u64);                                                                   \
+		u32 max_entries;                                                                                       \
+	};                                                                                                             \
+	__attribute__((section("maps/ringbuf:" RING_DIR "/" #_name))) struct _name##_table_t _name = {                 \
+		.max_entries = (_pages)*PAGE_SIZE}
+
 /* Frontend address to service; written by the agent, read by socket.c. */
 BPF_TABLE_PINNED("hash", struct frontend_key, struct frontend, services, SERVICES_MAX, PIN_DIR "/services",
 		 BPF_F_NO_PREALLOC);
@@ -98,10 +112,10 @@ BPF_TABLE_PINNED("percpu_array", u32, u64, counters, COUNTER_MAX, PIN_DIR "/coun
 BPF_TABLE_PINNED("percpu_array", u32, u64, kernel_drops, KERNEL_DROP_REASONS, PIN_DIR "/kernel_drops");
 
 /* struct flow_event records; written by endpoint.c, read by the agent. */
-BPF_RINGBUF_OUTPUT(flows, FLOW_RING_PAGES);
+RING(flows, FLOW_RING_PAGES);
 
 /* struct payload_event records, cut after `captured` bytes; written by endpoint.c, read by the agent. */
-BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_RING_PAGES);
+RING(payloads, PAYLOAD_RING_PAGES);
 
 /* Space for values that are too large for the stack; one of each per CPU. */
 BPF_PERCPU_ARRAY(payload_scratch, struct payload_event, 1);

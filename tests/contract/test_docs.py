@@ -18,7 +18,7 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 def test_every_map_of_the_programs_is_in_the_architecture_and_none_else() -> None:
     source = (PROGRAMS / "include" / "maps.h").read_text().replace("\n", " ")
     tables = re.findall(r'BPF_TABLE_PINNED\("\w+",\s*[\w ]+,\s*[\w ]+,\s*(\w+),', source)
-    rings = re.findall(r"BPF_RINGBUF_OUTPUT\((\w+),", source)
+    rings = re.findall(r"\bRING\((\w+), \w+\);", source)
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", ARCHITECTURE.partition("\n## Maps\n")[2], re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert len(tables) >= 10
