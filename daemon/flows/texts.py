@@ -171,10 +171,15 @@ def _plain(record: FlowRecord, message: L7Message | None) -> str:
     if isinstance(message, DnsMessage):
         return dns_text(message)
     if record.proto == TCP and record.tcp_flags:
-        return f"TCP Flags: {', '.join(tcp_flag_names(record.tcp_flags))}"
+        return _flags_text(record.tcp_flags)
     if record.proto in (ICMP, ICMPV6):
         return f"{PROTOCOLS[record.proto]} {icmp_text(record.proto, record.icmp_type, record.icmp_code)}"
     return PROTOCOLS.get(record.proto) or ("IPv6" if record.family == 6 else "IPv4")
+
+
+@cache
+def _flags_text(bits: int) -> str:
+    return f"TCP Flags: {', '.join(tcp_flag_names(bits))}"
 
 
 def tcp_flag_names(bits: int) -> list[str]:
