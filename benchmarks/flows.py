@@ -1,12 +1,12 @@
-"""How fast flows are asked for: narrow queries over a full store, streams to clients, a scrape of many series.
+"""How fast flows are asked for: narrow queries over a full store, streams to clients, memory.
 
 The store holds 262,144 records of 64 workloads that all talk to each other, three of four over TCP, made here and
 appended as the agent's reader would. The server is the agent's own, in a thread of this process; clients are processes
 of their own, so on two cores one is left for each side. Queries: `--last 100` with a filter that nothing matches, the
 dearest case, since the whole store is looked at; the figure is the slowest of the filters, the best of three tries
 each. Streams: 20,000 flows one by one to a grpcio client, and all in batches to a client that reads them and to
-`remora observe`, start of the program included. Memory: growth of VmRSS from the empty to the full store. Scrape:
-`/metrics` as text, with at least 10,000 series of flows.
+`remora observe`, start of the program included; the note is the processor time of the server for a flow. Memory:
+growth of VmRSS from the empty to the full store.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ from typing import Any, cast
 
 import grpc
 import numpy as np
-from prometheus_client import CollectorRegistry, generate_latest
 
 from benchmarks.report import Figure, at_least, at_most
 from benchmarks.stand import bare_datapath
 from daemon.api import AgentView, ApiServer, EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
-from daemon.flows.metrics import FlowMetrics
 from daemon.flows.record import RowArray
 from daemon.flows.store import CAPACITY, FlowStore
 from daemon.model import Directory, Identity, Workload, WorkloadId
@@ -42,7 +40,6 @@ from ebpf.constants import EventKind, Point
 
 WORKLOADS = 64
 STOCK = 20_000  # flows that are sent one by one
-SERIES = 10_000
 TRIES = 3
 
 FILTERS: Mapping[str, dict[str, Any]] = {
@@ -91,7 +88,6 @@ def measure() -> Iterator[Figure]:
         yield Figure("flows_stream_stock", _streamed(address, STOCK, "stock"), "flows/s", at_least(10_000))
         yield Figure("flows_stream_batches", _streamed(address, CAPACITY, "batches"), "flows/s", at_least(100_000))
         yield Figure("flows_print_compact", _printed(address), "flows/s", None, "remora observe --all")
-    yield _scrape(directory, records)
 
 
 def _queries(address: str) -> Iterator[Figure]:
@@ -122,24 +118,6 @@ def _printed(address: str) -> float:
     started = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=300)
     return done.stdout.count(b"\n") / (time.perf_counter() - started)
-
-
-def _scrape(directory: Directory, records: RowArray) -> Figure:
-    metrics, registry = FlowMetrics(directory), CollectorRegistry()
-    metrics.count(records)
-    registry.register(metrics)
-    text = generate_latest(registry)
-    series = sum(1 for line in text.splitlines() if not line.startswith(b"#"))
-    taken = min(_scraped(registry) for _ in range(TRIES))
-    return Figure(
-        "metrics_scrape", 1_000 * taken * SERIES / series, "ms", at_most(200), f"by {series:,} series, per {SERIES:,}"
-    )
-
-
-def _scraped(registry: CollectorRegistry) -> float:
-    started = time.perf_counter()
-    generate_latest(registry)
-    return time.perf_counter() - started
 
 
 class View:

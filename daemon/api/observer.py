@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 
 from daemon.api.losses import LossLog
+from daemon.api.namespaces import SeenNamespaces
 from daemon.api.stream import FlowStream, parse
 from daemon.api.view import AgentView
 from daemon.flows.wire import Form
@@ -45,9 +46,10 @@ async def announce(view: AgentView, context: Any) -> None:
 class ObserverService(observer_pb2_grpc.ObserverServicer):
     """`observer.Observer` for one host; what only aggregators can answer is refused as Hubble's agent does."""
 
-    def __init__(self, view: AgentView, losses: LossLog) -> None:
+    def __init__(self, view: AgentView, losses: LossLog, namespaces: SeenNamespaces) -> None:
         self._view = view
         self._losses = losses
+        self._namespaces = namespaces
 
     async def flows(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
         """`GetFlows`; see `daemon.api.server` for why its answers are bytes."""
@@ -86,7 +88,7 @@ class ObserverService(observer_pb2_grpc.ObserverServicer):
         self, request: observer_pb2.GetNamespacesRequest, context: Any
     ) -> observer_pb2.GetNamespacesResponse:
         await announce(self._view, context)
-        names = self._view.directory.namespaces()
+        names = self._namespaces.names()
         cluster = _cluster(self._view.builder.node_name)
         entries = [observer_pb2.Namespace(cluster=cluster, namespace=name) for name in names]
         return observer_pb2.GetNamespacesResponse(namespaces=entries)

@@ -19,6 +19,7 @@ from daemon.api.agent import AgentService
 from daemon.api.calls import CallCounter
 from daemon.api.health import HealthService
 from daemon.api.losses import LossLog
+from daemon.api.namespaces import SeenNamespaces
 from daemon.api.observer import ObserverService
 from daemon.api.peers import PeerService
 from daemon.api.reflection import add_reflection
@@ -60,24 +61,28 @@ class ApiServer:
         self._peer = peer or own_peer(view.builder.node_name, f"unix://{path}")
         self._tcp = TcpServer(listener, self._make) if listener else None
         self._server: grpc.aio.Server | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Listen. Raises RemoraError when another agent does, or when the socket or the port cannot be had."""
         _prepare(self.path)
         self._losses = LossLog(self._view.kernel_lost, time.monotonic_ns)
+        self._namespaces = SeenNamespaces(self._view.store, self._view.directory)
         server = self._make()
         _bind(server, self.path)
         await server.start()
         self._server = server
-        self._watch = asyncio.create_task(self._losses.run(), name="api-losses")
+        self._watches = [
+            asyncio.create_task(self._losses.run(), name="api-losses"),
+            asyncio.create_task(self._namespaces.run(), name="api-namespaces"),
+        ]
         if self._tcp is not None:
             await self._tcp.start()
 
     async def stop(self) -> None:
         """End all streams and remove the socket."""
-        if self._watch is not None:
-            self._watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         if self._tcp is not None:
             await self._tcp.stop()
         if self._server is not None:
@@ -92,7 +97,10 @@ class ApiServer:
     def _make(self) -> grpc.aio.Server:
         """A server with all services."""
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self.calls])
-        observer, agent = ObserverService(self._view, self._losses), AgentService(self._view, self._losses)
+        observer, agent = (
+            ObserverService(self._view, self._losses, self._namespaces),
+            AgentService(self._view, self._losses),
+        )
         observer_pb2_grpc.add_ObserverServicer_to_server(observer, server)
         remora_pb2_grpc.add_AgentServicer_to_server(agent, server)
         _add_ready_made(server, "observer.Observer", "GetFlows", observer.flows)

@@ -82,6 +82,13 @@ def _monotonic(view: AgentView, stamp: Timestamp) -> int:
     return view.clock.monotonic_ns(stamp.seconds * 10**9 + stamp.nanos)
 
 
+def _without_messages(rows: Rows, indices: Sequence[int]) -> list[int]:
+    """Those of the indices whose records are no messages."""
+    chosen = np.asarray(indices, np.int64)
+    found: list[int] = chosen[rows.rows["kind"][chosen] != EventKind.L7].tolist()
+    return found
+
+
 class FlowStream:
     """One call of GetFlows."""
 
@@ -199,8 +206,7 @@ class FlowStream:
 
     def _verdicts(self, rows: Rows, candidates: Sequence[int]) -> dict[int, bool]:
         """What the filters say of records that are no messages, asked once for all that share a key."""
-        kinds = rows.rows["kind"]
-        plain = [index for index in candidates if kinds[index] != EventKind.L7]
+        plain = _without_messages(rows, candidates)
         verdicts = {}
         judged = self._judged
         for index, key in zip(plain, self._writer.keys(rows.rows, plain), strict=True):
@@ -241,10 +247,11 @@ class FlowStream:
         """Flows in the form that is asked for: from their keys where nothing but whole flows is wanted."""
         if self._one_by_one:
             return [self._one(rows, index) for index in indices]
-        kinds = rows.rows["kind"]
-        plain = [index for index in indices if kinds[index] != EventKind.L7]
-        keys = self._writer.keys(rows.rows, plain)
-        written = dict(zip(plain, self._writer.write(rows, plain, keys), strict=True))
+        plain = _without_messages(rows, indices)
+        told = self._writer.write(rows, plain, self._writer.keys(rows.rows, plain))
+        if len(told) == len(indices):
+            return told
+        written = dict(zip(plain, told, strict=True))
         return [written.get(index) or self._one(rows, index) for index in indices]
 
     def _one(self, rows: Rows, index: int) -> bytes:

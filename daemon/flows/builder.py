@@ -8,7 +8,6 @@ kernel knows better (whether a dropped packet was a reply), the flow says so.
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,8 +26,6 @@ from daemon.proto import flow_pb2, remora_pb2
 from ebpf import addresses
 from ebpf.constants import EventKind, Point, Verdict
 
-EMITTER = "Remora"
-
 EVENT_DROP = 1
 EVENT_TRACE = 4
 EVENT_L7 = 129
@@ -39,8 +36,6 @@ FIRST_IDENTITY = 256
 _ENDPOINTS = 4_096  # endpoints that are kept ready to copy
 _NO_MAC = bytes(6)
 _LINK_LOCAL = b"\xfe\x80" + bytes(6)  # fe80::/64, the only part of fe80::/10 in use (RFC 4291, 2.5.6)
-
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 _TCP_FLAGS = tuple((str(flag.name), int(flag)) for flag in texts.TcpFlag)
 
@@ -68,7 +63,7 @@ class FlowBuilder:
         self._cgroups = cgroups if cgroups is not None else Cgroups(None)
         self._cluster = cluster
         self._ruled_by = ruled_by
-        self._emitter = flow_pb2.Emitter(name=EMITTER, version=version.removeprefix("v"))
+        self._emitter = flow_pb2.Emitter(name=texts.EMITTER, version=version.removeprefix("v"))
         self._epoch = secrets.randbits(64)
         self._endpoints: dict[int, tuple[Workload, flow_pb2.Endpoint]] = {}
 
@@ -266,8 +261,8 @@ def _set_message(flow: flow_pb2.Flow, record: FlowRecord, message: L7Message | N
         flow.l7.dns.CopyFrom(_dns(message))
     elif isinstance(message, HttpMessage):
         flow.l7.http.CopyFrom(_http(message))
-        if trace := _trace_id(message):
-            flow.trace_context.parent.trace_id = trace
+        if message.trace_id:
+            flow.trace_context.parent.trace_id = message.trace_id
 
 
 def _dns(message: DnsMessage) -> flow_pb2.DNS:
@@ -295,13 +290,6 @@ def _http(message: HttpMessage) -> flow_pb2.HTTP:
         protocol=message.protocol,
         headers=[flow_pb2.HTTPHeader(key=key, value=value) for key, value in message.headers],
     )
-
-
-def _trace_id(message: HttpMessage) -> str:
-    """The trace that a request belongs to (W3C Trace Context, 3.2.2); "" for none, and for what is no such header."""
-    parent = next((value for key, value in message.headers if key == "Traceparent"), "")
-    match = _TRACEPARENT.fullmatch(parent)
-    return match[1] if match and match[1].strip("0") else ""
 
 
 @lru_cache(256)

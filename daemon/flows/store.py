@@ -107,6 +107,14 @@ class FlowStore:
         gone = min(max(0, self._tail - first), len(copy))
         return Rows(first + gone, copy[gone:])
 
+    def workloads(self, start: int, stop: int) -> set[int]:
+        """The workloads' numbers in records `start` to `stop - 1`, as far as they are kept; a column, not whole rows."""
+        first, last = max(start, self._tail), min(stop, self._head)
+        begin, end = first % self.capacity, first % self.capacity + max(0, last - first)
+        parts = (self._ring[begin : min(end, self.capacity)], self._ring[: max(0, end - self.capacity)])
+        named = [part[name] for part in parts for name in ("src_workload", "dst_workload")]
+        return set(np.unique(np.concatenate(named)).tolist()) - {0}
+
     def message(self, ref: int) -> L7Message | None:
         """The application message of a record's field `l7`; None for 0 and for messages that are gone."""
         return self.messages.get(ref)

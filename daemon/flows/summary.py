@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from daemon.flows import wrong
 from daemon.flows.sample import LatencySample
 from daemon.proto import flow_pb2
 
@@ -21,11 +22,11 @@ _SAMPLES = 4_096  # latencies that are kept of one view of a pair
 _HEADINGS = ("CLIENT", "SERVER", "PROTOCOL", "REQUESTS", "ERRORS", "P50", "P99")
 _FLEXIBLE = 2  # the first columns give way when the table is too wide
 _GAP = 2
-_APPLICATIONS = frozenset({"HTTP", "DNS"})
+_APPLICATIONS = frozenset({"HTTP", "DNS", "TLS"})
 
 
 class Pair(NamedTuple):
-    """Names of both ends, `namespace/pod`, a DNS name or an address; `protocol` is HTTP, DNS, TCP, UDP …"""
+    """Names of both ends, `namespace/pod`, a DNS name or an address; `protocol` is HTTP, DNS, TLS, TCP, UDP …"""
 
     client: str
     server: str
@@ -37,9 +38,9 @@ OTHERS = Pair("(others)", "(others)", "")
 
 @dataclass(frozen=True, slots=True)
 class PairSummary:
-    """Totals of a pair. A request is an HTTP or DNS answer, a TCP connection attempt, or a first packet otherwise.
+    """Totals of a pair. A request is an HTTP, DNS or TLS answer, a query without one, a TCP attempt, or a first packet.
 
-    Errors are HTTP 4xx and 5xx, DNS codes other than 0, drops, and connections that the server refused or reset.
+    Errors are HTTP 4xx and 5xx, DNS codes other than 0, drops, and connections that failed.
     Latencies are ns, None where nothing was measured.
     """
 
@@ -118,31 +119,31 @@ def _told(pair: Pair, views: Iterable[_View]) -> PairSummary:
 
 def weigh(flow: flow_pb2.Flow) -> tuple[int, bool]:
     """How many requests a flow stands for, and whether it is an error."""
+    failed = bool(wrong.reason(flow))
     if flow.Type == flow_pb2.FlowType.L7:
-        return _weigh_message(flow)
+        return int(failed or flow.l7.type == flow_pb2.L7FlowType.RESPONSE), failed
     if flow.verdict == flow_pb2.Verdict.DROPPED:
         return 0, True
     if flow.l4.WhichOneof("protocol") == "TCP":
         flags = flow.l4.TCP.flags
-        opening = flags.SYN and not flags.ACK and not flow.is_reply.value
-        return int(opening), flow.is_reply.value and flags.RST
-    return int(flow.trace_reason == flow_pb2.TraceReason.NEW), False
-
-
-def _weigh_message(flow: flow_pb2.Flow) -> tuple[int, bool]:
-    if flow.l7.type != flow_pb2.L7FlowType.RESPONSE:
-        return 0, False
-    return 1, flow.l7.http.code >= 400 or flow.l7.dns.rcode != 0
+        return int(flags.SYN and not flags.ACK and not flow.is_reply.value), failed
+    return int(flow.trace_reason == flow_pb2.TraceReason.NEW), failed
 
 
 def pair_of(flow: flow_pb2.Flow) -> Pair:
     """Who talks to whom in a flow, the client first whoever sends."""
     source = _name(flow.source, flow.source_names, flow.IP.source)
     destination = _name(flow.destination, flow.destination_names, flow.IP.destination)
-    record, transport = flow.l7.WhichOneof("record"), flow.l4.WhichOneof("protocol")
-    protocol = record.upper() if record else transport or "other"
     ends = (destination, source) if flow.is_reply.value else (source, destination)
-    return Pair(*ends, protocol)
+    return Pair(*ends, _protocol(flow))
+
+
+def _protocol(flow: flow_pb2.Flow) -> str:
+    """The protocol that a flow is told under; `flow.Layer7` has no words for TLS, its summary does."""
+    record, transport = flow.l7.WhichOneof("record"), flow.l4.WhichOneof("protocol")
+    if flow.Type == flow_pb2.FlowType.L7 and not record and flow.Summary.startswith("TLS "):
+        return "TLS"
+    return record.upper() if record else transport or "other"
 
 
 def _name(endpoint: flow_pb2.Endpoint, names: Sequence[str], address: str) -> str:

@@ -15,6 +15,12 @@ from daemon.flows.record import FlowRecord
 from ebpf import btf
 from ebpf.constants import Failure
 
+EMITTER = "Remora"
+"""Who tells a flow, as `flow.Emitter` names it."""
+
+FAILED = "; Failed: "
+"""What stands between a flow's summary and the reason of its failure."""
+
 ICMP, IGMP, TCP, UDP, ICMPV6, VRRP, SCTP = 1, 2, 6, 17, 58, 112, 132
 
 PROTOCOLS = {ICMP: "ICMPv4", IGMP: "IGMP", TCP: "TCP", UDP: "UDP", ICMPV6: "ICMPv6", VRRP: "VRRP", SCTP: "SCTP"}
@@ -134,7 +140,7 @@ def summary(record: FlowRecord, message: L7Message | None) -> str:
     if not failed or isinstance(message, DnsMessage):
         return _plain(record, message)
     detail = failure_detail(record)
-    return f"{_plain(record, message)}; Failed: {failed}{f' ({detail})' if detail else ''}"
+    return f"{_plain(record, message)}{FAILED}{failed}{f' ({detail})' if detail else ''}"
 
 
 def failure_text(failure: int) -> str:
@@ -164,11 +170,16 @@ def _plain(record: FlowRecord, message: L7Message | None) -> str:
         return http_text(message)
     if isinstance(message, DnsMessage):
         return dns_text(message)
-    if record.proto == TCP:
-        return f"TCP Flags: {', '.join(tcp_flag_names(record.tcp_flags))}"
+    if record.proto == TCP and record.tcp_flags:
+        return _flags_text(record.tcp_flags)
     if record.proto in (ICMP, ICMPV6):
         return f"{PROTOCOLS[record.proto]} {icmp_text(record.proto, record.icmp_type, record.icmp_code)}"
     return PROTOCOLS.get(record.proto) or ("IPv6" if record.family == 6 else "IPv4")
+
+
+@cache
+def _flags_text(bits: int) -> str:
+    return f"TCP Flags: {', '.join(tcp_flag_names(bits))}"
 
 
 def tcp_flag_names(bits: int) -> list[str]:
@@ -203,7 +214,7 @@ def dns_text(message: DnsMessage) -> str:
     """Query and answer lines."""
     question = f"{message.query} {','.join(message.qtypes)}"
     if message.unanswered:
-        return f"DNS Query {question}; Failed: {FAILURES[Failure.NO_ANSWER]}"
+        return f"DNS Query {question}{FAILED}{FAILURES[Failure.NO_ANSWER]}"
     if not message.response:
         return f"DNS Query {question}"
     return f"DNS Answer {_answer(message)} TTL: {message.ttl} (Query {question})"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from daemon.flows import wrong
 from daemon.flows.sample import LatencySample
 from daemon.flows.summary import Pair, pair_of, weigh
 from daemon.proto import flow_pb2, remora_pb2
@@ -104,7 +105,7 @@ class Traffic:
         amount.errors += failed
         amount.bytes += grown
         if failed:
-            amount.reasons[failure(flow)] += 1
+            amount.reasons[wrong.reason(flow)] += 1
         if flow.l7.latency_ns:
             amount.latencies.measure(flow.l7.latency_ns, self._chance)
 
@@ -164,18 +165,6 @@ class Traffic:
         if self._window is None:
             return max((last - first) / 1e9, 1.0)
         return max(min(self._window, now - first) / 1e9, 1.0) if first else 1.0
-
-
-def failure(flow: flow_pb2.Flow) -> str:
-    """Why a flow counts as an error: `POLICY_DENIED`, `HTTP 503`, `DNS NXDomain`, `reset`."""
-    if flow.verdict == flow_pb2.Verdict.DROPPED:
-        known = flow_pb2.DropReason.DESCRIPTOR.values_by_number.get(flow.drop_reason_desc)
-        return known.name if known else str(flow.drop_reason_desc)
-    if flow.l7.http.code:
-        return f"HTTP {flow.l7.http.code}"
-    if flow.l7.dns.rcode:
-        return f"DNS rcode {flow.l7.dns.rcode}"
-    return "reset"
 
 
 def _port(flow: flow_pb2.Flow, end: str) -> int:

@@ -25,7 +25,7 @@ from daemon.proto import flow_pb2, observer_pb2, remora_pb2
 
 VARYING = (
     *("time", "started", "forward_packets", "forward_bytes", "reverse_packets", "reverse_bytes", "cgroup"),
-    *("pid", "handshake", "length", "src_port", "dst_port", "marks", "comm"),
+    *("pid", "handshake", "length", "src_port", "dst_port", "marks", "comm", "srtt_us", "retransmits"),
 )
 """Fields of a record that its flow does not depend on, or that are written apart; the others are the key."""
 

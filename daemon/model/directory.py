@@ -113,10 +113,6 @@ class Directory:
         """The present workloads, in the order in which they came."""
         return tuple(self._workloads.by_id.values())
 
-    def namespaces(self) -> tuple[str, ...]:
-        """The namespaces that have a workload now, sorted."""
-        return tuple(sorted({workload.namespace for workload in self._workloads.by_id.values()} - {""}))
-
     def update_workloads(self, workloads: Iterable[Workload]) -> None:
         """Replace all workloads. Of two that claim one address or device the later one gets it."""
         now = list(workloads)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +48,25 @@ class Range:
 
     def run(self, code: str, workload: str = "client") -> str:
         """What Python prints, in a workload or, as one of the node's own processes, in the node."""
-        where = "" if workload == "node" else workload
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return self.run_all(code, (workload,))[0]
+
+    def run_all(self, code: str, workloads: Sequence[str]) -> list[str]:
+        """The same in several at a time."""
         argv = [sys.executable, "-c", code]
-        process = self.node.popen(argv, where, cgroup=self.node.cgroup, environment=PYTHON, **pipes)
-        out, error = process.communicate(timeout=PATIENCE + HEALTHY_SECONDS)
-        assert process.returncode == 0, error.decode()
-        return out.decode().strip()
+        processes = [
+            self.node.popen(
+                argv,
+                "" if workload == "node" else workload,
+                cgroup=self.node.cgroup,
+                environment=PYTHON,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for workload in workloads
+        ]
+        told = [process.communicate(timeout=PATIENCE + HEALTHY_SECONDS) for process in processes]
+        assert not any(process.returncode for process in processes), [error.decode() for _, error in told]
+        return [out.decode().strip() for out, _ in told]
 
     def nft(self, rules: str) -> None:
         self.node.popen(["nft", rules], "", stderr=subprocess.STDOUT).wait(10)
@@ -68,6 +83,20 @@ class Range:
             for one in self.records()
             if one.get("extra", {}).get("failure") and _responder(one) == (destination, port)
         ]
+
+    def failed(self) -> Counter[str]:
+        """How many connections failed since the start, by reason; unlike records, counters are never overwritten."""
+
+        def scrape() -> str:
+            with urllib.request.urlopen("http://127.0.0.1:9965/metrics", timeout=10) as answer:
+                return str(answer.read().decode())
+
+        counted: Counter[str] = Counter()
+        for reason, count in re.findall(
+            r'^remora_connections_failed_total{.*reason="([^"]*)".*} (\S+)$', self.node.run(scrape), re.M
+        ):
+            counted[reason] += int(float(count))
+        return counted
 
     def told(self, port: int, destination: str, count: int) -> list[tuple[str, str]]:
         """Failures to a place, once as many are told as there were, and some time later still no more."""
@@ -92,5 +121,5 @@ def shooting_range(folder: Path) -> Iterator[Range]:
         pods = [manifests.pod(name, [str(a.ip) for a in made.spaces[name].addresses]) for name in made.spaces]
         agent.start()
         (agent.manifests / "pods.yaml").write_text(manifests.dump(*pods))
-        agent.until(lambda: len([e for e in agent.json("endpoint", "list")["endpoints"] if e.get("ifindex")]) >= 2)
+        agent.until(lambda: sum("ifindex" in e for e in agent.json("endpoint", "list")["endpoints"]) >= 2, PATIENCE)
         yield built

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from daemon.flows import wrong
 from daemon.flows.record import RowArray
-from daemon.flows.texts import TCP, TcpFlag
 from daemon.proto import flow_pb2, remora_pb2
 from ebpf.constants import EventKind, Verdict
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
-_FAILED = frozenset({flow_pb2.Verdict.DROPPED, flow_pb2.Verdict.ERROR})
 
 
 def asks(options: remora_pb2.FlowOptions) -> bool:
@@ -27,14 +26,7 @@ def accepts_own(options: remora_pb2.FlowOptions, flow: flow_pb2.Flow, extra: rem
         return False
     if options.latency_above_ns and max(flow.l7.latency_ns, extra.handshake_ns) <= options.latency_above_ns:
         return False
-    return not options.failed or is_failed(flow)
-
-
-def is_failed(flow: flow_pb2.Flow) -> bool:
-    """A drop, an error of HTTP or DNS, or a reset that answers."""
-    if flow.verdict in _FAILED or flow.l7.http.code >= 400 or flow.l7.dns.rcode:
-        return True
-    return flow.is_reply.value and flow.l4.TCP.flags.RST
+    return not options.failed or bool(wrong.reason(flow))
 
 
 def mask_own(options: remora_pb2.FlowOptions) -> Callable[[RowArray], Mask]:
@@ -48,8 +40,7 @@ def mask_own(options: remora_pb2.FlowOptions) -> Callable[[RowArray], Mask]:
         if options.latency_above_ns:
             passed &= messages | (rows["handshake"].astype(np.uint64) * 1_000 > options.latency_above_ns)
         if options.failed:
-            reset = (rows["proto"] == TCP) & (rows["reply"] != 0) & (rows["tcp_flags"] & TcpFlag.RST != 0)
-            passed &= messages | reset | np.isin(rows["verdict"], (Verdict.DROPPED, int(flow_pb2.Verdict.ERROR)))
+            passed &= messages | (rows["failure"] != 0) | (rows["verdict"] == Verdict.DROPPED)
         return passed
 
     return mask

@@ -24,7 +24,10 @@ _VALUE = 256  # characters of a header's value that are kept
 _SECRET = frozenset({"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X-Auth-Token"})
 _REMEMBERED = 1024  # segments whose heads are remembered: clients and servers repeat themselves
 _remembered: dict[bytes, tuple[HttpMessage, ...]] = {}  # by digest, so that no secret stays in memory
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
+# W3C Trace Context, 3.2: version ff is none, and only later versions than 00 may say more behind another dash
+_TRACEPARENT = re.compile(
+    r"(?!ff|00-.{53})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 _USERINFO = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)?([^/?#@:]*):([^/?#@]*)@")
 
 
@@ -106,7 +109,7 @@ class _Collector:
         if self._response and code < 100:
             return None
         url, host = redact_url(_text(self._url)), self._value("Host")[:_VALUE]
-        trace = _TRACEPARENT.match(self._value("Traceparent"))
+        trace = _TRACEPARENT.fullmatch(self._value("Traceparent"))
         return HttpMessage(method, url, protocol, code, self._kept(), host, trace_id=trace[1] if trace else "")
 
     def _value(self, field: str) -> str:

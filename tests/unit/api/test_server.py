@@ -100,7 +100,9 @@ def test_the_version_stands_in_the_header(view: FakeView, channel: grpc.Channel)
     assert len(list(call)) == 1
 
 
-def test_namespaces_are_those_of_the_workloads(observer: observer_pb2_grpc.ObserverStub) -> None:
+def test_namespaces_are_those_that_flows_were_seen_in(view: FakeView, observer: observer_pb2_grpc.ObserverStub) -> None:
+    assert not observer.GetNamespaces(observer_pb2.GetNamespacesRequest(), timeout=5).namespaces
+    view.store.append(rows(1))
     answer = observer.GetNamespaces(observer_pb2.GetNamespacesRequest(), timeout=5)
     assert [(one.cluster, one.namespace) for one in answer.namespaces] == [("default", "shop")]
 

@@ -198,16 +198,24 @@ def test_an_ingress_flow_says_so() -> None:
     assert _flow(direction=Direction.INGRESS).traffic_direction == flow_pb2.INGRESS
 
 
+def test_the_trace_of_a_request_and_of_its_answer_is_told() -> None:
+    for message in (HttpMessage("GET", "/", "HTTP/1.1", trace_id="ab" * 16), HttpMessage("GET", "/", "HTTP/1.1")):
+        flow = _flow(message, kind=EventKind.L7)
+        assert flow.trace_context.parent.trace_id == message.trace_id
+        assert flow.HasField("trace_context") == bool(message.trace_id)
+
+
 @pytest.mark.parametrize(
-    ("header", "trace"),
+    ("point", "told"),
     [
-        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
-        (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
-        ("nonsense", ""),
+        (Point.TO_ENDPOINT, "TO_ENDPOINT"),
+        (Point.TO_STACK, "TO_STACK"),
+        (Point.TO_HOST, "TO_HOST"),
+        (Point.FROM_HOST, "FROM_HOST"),
+        (Point.FROM_NETWORK, "FROM_NETWORK"),
     ],
 )
-def test_the_trace_of_a_request_is_taken_from_its_header(header: str, trace: str) -> None:
-    message = HttpMessage("GET", "http://b/x", "HTTP/1.1", headers=(("Traceparent", header),))
-    flow = _flow(message, kind=EventKind.L7)
-    assert flow.trace_context.parent.trace_id == trace
-    assert flow.HasField("trace_context") == bool(trace)
+def test_every_place_where_packets_are_seen_has_hubbles_word(point: Point, told: str) -> None:
+    flow = _flow(point=point)
+    assert flow.trace_observation_point == flow_pb2.TraceObservationPoint.Value(told)
+    assert (flow.event_type.type, flow.event_type.sub_type) == (4, point)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+import sys
 
 import dns.message
 import dns.rrset
@@ -79,25 +79,36 @@ def test_any_bytes_are_survived(data: bytes) -> None:
     assert message is None or isinstance(message, DnsMessage)
 
 
-def test_mutated_answers_are_survived_quickly_and_give_bounded_messages() -> None:
+def steps(data: bytes) -> int:
+    """Calls that decoding takes: a measure of work that does not depend on what else the machine does."""
+    counted = 0
+
+    def count(*_: object) -> None:
+        nonlocal counted
+        counted += 1
+
+    sys.setprofile(count)
+    try:
+        decode_dns(data)
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+def test_mutated_answers_are_survived_with_bounded_work_and_give_bounded_messages() -> None:
     random_ = random.Random(7)
     seed = dns_answer(ips=tuple(f"192.0.2.{number}" for number in range(30)))
-    slowest = 0.0
     for _ in range(3_000):
         data = bytearray(seed)
         for _ in range(random_.randrange(1, 12)):
             data[random_.randrange(len(data))] = random_.randrange(256)
-        begun = time.perf_counter()
+        assert steps(bytes(data)) < 100_000
         message = decode_dns(bytes(data))
-        slowest = max(slowest, time.perf_counter() - begun)
         assert message is None or (len(message.ips) <= 32 and len(message.rrtypes) <= 32 and len(message.qtypes) <= 32)
-    assert slowest < 0.25
 
 
-def test_a_message_made_to_hurt_is_read_in_bounded_time() -> None:
+def test_a_message_made_to_hurt_is_read_with_bounded_work() -> None:
     header = b"\x00\x01\x81\x80\xff\xff\xff\xff\xff\xff\xff\xff"
     labels = b"\x01a" * 120 + b"\x00"
     pointers = b"\xc0\x0c\x00\x01\x00\x01" * 2_000
-    begun = time.perf_counter()
-    decode_dns(header + labels + b"\x00\x01\x00\x01" + pointers)
-    assert time.perf_counter() - begun < 0.5
+    assert steps(header + labels + b"\x00\x01\x00\x01" + pointers) < 5_000_000

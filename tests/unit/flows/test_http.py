@@ -109,3 +109,24 @@ def test_mutated_heads_are_survived_and_give_bounded_text() -> None:
         for message in decode_http(bytes(data), response=random_.random() < 0.5):
             assert len(message.url) <= 4_096
             message.url.encode()
+
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", TRACE),
+        (f"01-{TRACE}-{SPAN}-01-what-comes-later", TRACE),
+        (f"00-{TRACE}-{SPAN}-01-nothing", ""),
+        (f"01-{TRACE}-{SPAN}-01nothing", ""),
+        (f"ff-{TRACE}-{SPAN}-01", ""),
+        (f"00-{'0' * 32}-{SPAN}-01", ""),
+        (f"00-{TRACE}-{'0' * 16}-01", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_the_trace_of_a_request_is_taken_from_its_header(header: str, trace: str) -> None:
+    (message,) = decode_http(f"GET / HTTP/1.1\r\ntraceparent: {header}\r\n\r\n".encode(), response=False)
+    assert message.trace_id == trace

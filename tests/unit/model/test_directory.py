@@ -70,12 +70,6 @@ def test_only_the_youngest_of_the_retired_are_kept(monkeypatch: pytest.MonkeyPat
     assert [number for number in range(16, 22) if directory.service(number)] == [18, 19, 20, 21]
 
 
-def test_namespaces_are_those_of_present_workloads() -> None:
-    directory = Directory()
-    directory.update_workloads([workload(16, namespace="b"), workload(17, namespace="a"), workload(18, namespace="")])
-    assert directory.namespaces() == ("a", "b")
-
-
 def test_services_are_found_by_number_and_by_frontend_in_host_order() -> None:
     directory, name = Directory(), ServiceName("shop", "api", "http")
     directory.update_services({5: name}, {Frontend(pack("10.96.0.1"), 80, 6): name})
