@@ -22,6 +22,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from daemon.cli.client import Client, connect
+from daemon.cli.server import Server
 from daemon.proto import remora_pb2
 from daemon.settings import Settings
 from tests.support.agent import AgentProcess, agent_on
@@ -171,7 +172,7 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
             if place.workload:
                 place.listen(PORT)
         made = Cluster(router, nodes, agents, places)
-        made.clients = {label: stack.enter_context(connect(agent.server)) for label, agent in agents.items()}
+        made.clients = {label: stack.enter_context(connect(Server(agent.server))) for label, agent in agents.items()}
         for agent in agents.values():
             agent.until(agent.status_or_none, _START)
         made.apply()
