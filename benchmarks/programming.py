@@ -22,8 +22,8 @@ from daemon.model.objects import ServiceSpec as Spec
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
 from daemon.services import ServiceReconciler, ServiceTable, compile_services
-from daemon.services.grace import wait_for_readers
-from daemon.services.udp import gone_backends
+from daemon.services.datagrams import lost_datagrams
+from ebpf.grace import wait_for_readers
 from ebpf.maps import HashMap
 
 SERVICES, WIDTH = 10_000, 10
@@ -65,7 +65,7 @@ def _changes(
         began = time.perf_counter()
         before, table = table, compile_services(snapshot, NODE, table)
         reconciler.apply(table)
-        gone_backends(before, table)
+        lost_datagrams(before, table)
         yield time.perf_counter() - began
         if not number % COLLECT_EVERY:
             until = reconciler.written

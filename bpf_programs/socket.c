@@ -126,7 +126,8 @@ static inline int keep_reverse(struct bpf_sock_addr *ctx, const u32 *frontend, u
 	copy_address(key.backend, choice->backend->addr);
 	copy_address(value.frontend, frontend);
 	known = reverses.lookup(&key);
-	if (known && same_address(known->frontend, frontend) && known->port == port)
+	if (known && same_address(known->frontend, frontend) && known->port == port &&
+	    known->service == choice->service)
 		return 0;
 	return reverses.update(&key, &value);
 }

@@ -159,6 +159,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     remora.io/mode: audit; default: none"""
     report_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 5.0
     """time between two records of an active connection (s), Cilium's monitor interval"""
+    verify_interval: Annotated[float, msgspec.Meta(ge=0.1)] = 30.0
+    """time between looks whether our programs are still on their devices (s), kube-proxy's syncPeriod; who takes them
+    off is noticed no later"""
 
     @property
     def node(self) -> str:

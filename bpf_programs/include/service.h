@@ -131,8 +131,9 @@ static inline struct frontend *frontend_outside(const u32 *address, u16 port, u8
 }
 
 /*
- * May the client come? A socket has no address yet. The node's own address stands
- * for a process of the node; a workload's packet is asked about at its device.
+ * May the client come? A socket has no address yet: the node's own stands for a
+ * process of the node, and a workload's packet is asked about at its device. Who
+ * comes from the very address that is asked for is a node that has it as its own.
  */
 static inline bool in_ranges(struct frontend *frontend, const u32 *address, struct choice *choice)
 {
@@ -140,10 +141,10 @@ static inline bool in_ranges(struct frontend *frontend, const u32 *address, stru
 	u32 zero = 0;
 	struct node *own = node.lookup(&zero);
 
-	if (choice->source) {
+	if (choice->source && !same_address(choice->source, address)) {
 		copy_address(key.addr, choice->source);
 	} else {
-		if (!own || own->netns != choice->client)
+		if (!own || !(choice->source || own->netns == choice->client))
 			return false;
 		copy_address(key.addr, is_mapped(address) ? own->address4 : own->address6);
 	}

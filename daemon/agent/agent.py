@@ -41,7 +41,6 @@ from ebpf.errors import RemoraError
 
 log = logging.getLogger(__name__)
 
-VERIFY_INTERVAL = 30.0  # s between looks whether our programs are still where we put them
 FIRST_SCAN_TIMEOUT = 5.0  # s that the first look for devices may take before the agent goes on without
 
 
@@ -198,7 +197,7 @@ class Agent:
 
     async def _verify(self) -> None:
         while True:
-            await asyncio.sleep(VERIFY_INTERVAL)
+            await asyncio.sleep(self.settings.verify_interval)
             await self.programmer.verify()
             if self.programmer.failures:
                 self._changed.set()  # what failed may fit by now

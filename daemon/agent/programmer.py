@@ -29,9 +29,10 @@ from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services.datagrams import keepable, lost_datagrams
 from daemon.services.ranges import write_ranges
-from daemon.services.translations import cut_stale, lost_datagrams
-from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends
+from daemon.services.translations import cut_stale
+from daemon.services.udp import close_stale
 from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
@@ -63,12 +64,10 @@ class Programmer:
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
         self._uplinks = Uplinks(datapath)
-        self._gone: set[Target] = set()
-        self._gone_before: set[Target] = set()
-        self._orphans_seen = False
+        self._released = False  # UDP flows that an earlier agent left behind were looked at
+        self._second_look = False
         self.sockets_closed = 0
         """connected UDP sockets that were closed because their backend was gone"""
-        self._cut = False  # flows that an earlier agent left behind were looked at
         self.flows_cut = 0
         """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
@@ -99,7 +98,8 @@ class Programmer:
         await self._run(self._apply, snapshot, devices)
         if self._collector is None or self._collector.done():
             self._collector = asyncio.create_task(self._collect(), name="collect")
-        if self._gone_before:
+        if self._second_look:
+            self._second_look = False
             asyncio.get_running_loop().call_later(SECOND_LOOK, self._look_again)
 
     async def enter(self) -> None:
@@ -187,20 +187,12 @@ class Programmer:
         self._backends_moved(before, table)
 
     def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
-        """Let go of the sockets whose backend is gone, also of those that lost it while no agent ran."""
-        returned, left = gone_backends(table, before), gone_backends(before, table)
-        if not self._orphans_seen:
-            left |= orphaned_backends(self.datapath.maps["reverses"], table)
-            self._orphans_seen = True
-        self._gone = (self._gone | left) - returned
-        self._gone_before -= returned
+        """Let go of UDP flows whose backend serves no more, also of those that lost it while no agent ran."""
+        if self._released and not lost_datagrams(before, table):
+            return
+        self._released = self._second_look = True
         self._close_stale()
-        if not self._cut or lost_datagrams(before, table):
-            self._cut_flows()
-
-    def _cut_flows(self) -> None:
-        self._cut = True
-        self.flows_cut += cut_stale(self.datapath.maps["translations"], self.applied, self.table)
+        self.flows_cut += cut_stale(self.datapath.maps["translations"], keepable(self.applied))
 
     def _node(self, snapshot: Snapshot) -> Node:
         """This node; its zone is the Node object's where there is one."""
@@ -208,15 +200,12 @@ class Programmer:
         return Node(self._settings.node, known.zone if known else self._settings.zone)
 
     def _close_stale(self) -> None:
-        """Close connected UDP sockets of backends that are gone; those that went before are looked for once more."""
-        looked_for, self._gone = self._gone | self._gone_before, set()
-        self._gone_before = looked_for - self._gone_before
-        if looked_for:
-            done = close_stale(looked_for, self.datapath.maps["reverses"])
-            self.sockets_closed += done.closed
-            self.sockets_left = done.left
-            if done.closed or done.failures:
-                log.info("connected UDP sockets of backends that are gone: %s", done)
+        """Close connected UDP sockets whose backend serves no more."""
+        done = close_stale(self.datapath.maps["reverses"], keepable(self.applied))
+        self.sockets_closed += done.closed
+        self.sockets_left = done.left
+        if done.closed or done.failures:
+            log.info("connected UDP sockets of backends that are gone: %s", done)
 
     def _sync_workloads(self, snapshot: Snapshot, devices: Devices) -> None:
         changes = self._registry.apply(devices, snapshot.pods)

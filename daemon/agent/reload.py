@@ -15,7 +15,15 @@ from daemon.settings import Settings
 log = logging.getLogger(__name__)
 
 RELOADABLE = frozenset(
-    {"zone", "packet_path_runtimes", "packet_path_labels", "source_check", "log_level", "log_format"}
+    {
+        "zone",
+        "packet_path_runtimes",
+        "packet_path_labels",
+        "source_check",
+        "log_level",
+        "log_format",
+        "verify_interval",
+    }
 )
 """settings that are read each time they are used"""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from daemon.agent.live import Live
 from daemon.agent.survey import Seen, survey
-from daemon.agent.wording import endpoint_state, holder, kind, place_kind, protocol
+from daemon.agent.wording import endpoint_state, holder, place_kind, protocol
 from daemon.model import Directory, Frontend, IPAddress
 from daemon.model.objects import Service, SessionAffinity, TrafficPolicy
 from daemon.proto import remora_pb2 as pb
@@ -20,9 +20,8 @@ POLICIES = {Scope.CLUSTER: TrafficPolicy.CLUSTER.value, Scope.LOCAL: TrafficPoli
 
 
 def services(applied: Iterable[Applied], directory: Directory) -> list[pb.Service]:
-    """One entry a frontend, by namespace, name and port; what only clients outside get is left to `detail`."""
-    places = ((place, one) for one in applied for place in one.entry.frontends if not place.scope)
-    found = [_service(place, one, directory) for place, one in places]
+    """One entry a frontend, by namespace, name and port; what clients outside get otherwise has entries of its own."""
+    found = [_service(place, one, directory) for one in applied for place in one.entry.frontends]
     return sorted(found, key=lambda one: (one.namespace, one.name, one.port_name, one.protocol, one.type, one.address))
 
 
@@ -33,7 +32,7 @@ def _service(frontend: Frontend, applied: Applied, directory: Directory) -> pb.S
         namespace=name.namespace,
         name=name.name,
         port_name=name.port_name,
-        type=kind(applied.entry.frontends[frontend]),
+        type=place_kind(frontend, applied.entry.frontends[frontend]),
         address=addresses.text(frontend.address),
         port=frontend.port,
         protocol=protocol(frontend.protocol),

@@ -47,12 +47,13 @@ def service_block(service: Service, slices: Sequence[EndpointSlice], node: Node)
     for family, address in addresses.items():
         ranges = exposure.source_ranges(service, family)
         for ports in _named_ports(service).values():
-            chosen = select(candidates(ports[0], slices, family), _policy(service, ports), node)
+            found = candidates(ports[0], slices, family)
+            chosen = select(found, _policy(service, ports), node)
             for scope, places in _places(service, ports, family, address, bool(ranges)).items():
                 free = {place: flags for place, flags in places.items() if place not in taken}
                 taken.update(free)
                 if free:
-                    entries.append(_entry(service, ports[0], family, scope, free, chosen, ranges))
+                    entries.append(_entry(service, ports[0], family, scope, free, chosen, ranges, found))
     return Block(tuple(entries), tuple(Frontend(address, 0, 0) for address in addresses.values()))
 
 
@@ -133,18 +134,25 @@ def _entry(
     places: _Places,
     chosen: Selection,
     ranges: tuple[bytes, ...],
+    found: Iterable[Candidate],
 ) -> ServicePortEntry:
     key = PortKey(ServiceName(service.namespace, service.name, port.name), port.protocol.number, family, scope)
-    usable = chosen.local if scope is Scope.LOCAL else chosen.cluster
+    usable = {candidate.record for candidate in (chosen.local if scope is Scope.LOCAL else chosen.cluster)}
+    retained = _serving(found) - usable if port.protocol is Protocol.UDP else ()
     sticky = service.spec.session_affinity is SessionAffinity.CLIENT_IP
     return ServicePortEntry(
         key,
         places,
-        b"".join(sorted(candidate.record for candidate in usable)),
+        b"".join(sorted(usable)),
         affinity=service.spec.session_affinity_config.client_ip.timeout_seconds if sticky else 0,
         drop=chosen.anywhere and not usable,
         ranges=ranges if any(FrontendFlag.RANGES in flags for flags in places.values()) else (),
+        retained=b"".join(sorted(retained)),
     )
+
+
+def _serving(found: Iterable[Candidate]) -> set[bytes]:
+    return {candidate.record for candidate in found if candidate.endpoint.serving}
 
 
 def _host_places(pod: Pod, family: int) -> dict[tuple[int, Protocol], list[Frontend]]:

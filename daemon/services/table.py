@@ -59,6 +59,7 @@ class ServicePortEntry:
     Each frontend says what it is (ClusterIP, node port …). `affinity` is in seconds, 0 for none. `drop`: endpoints
     exist but the traffic policy admits none of them, so clients are not to be told that nothing is there. `ranges` are
     the prefixes (RANGE_SIZE bytes each: length of 128, address) from which frontends with FrontendFlag.RANGES are open.
+    `retained` are, for UDP, the endpoints that are not chosen and still serve: they keep the flows that they have.
     """
 
     key: PortKey
@@ -67,6 +68,7 @@ class ServicePortEntry:
     affinity: int = 0
     drop: bool = False
     ranges: tuple[bytes, ...] = ()
+    retained: bytes = b""
 
     @property
     def count(self) -> int:

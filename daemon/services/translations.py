@@ -4,24 +4,19 @@ The programs write two entries for each connection, one a direction, and never t
 begins anew. So the table is walked from here. How long a silence means the end depends on what both directions have
 seen, and both entries go together; one whose other half is not there goes by what it has seen itself.
 
-UDP has nobody to tell a client that its backend is gone. So when backends leave, the flows that lead to them are cut,
-and the client's next datagram opens a new one. As with kube-proxy, an endpoint that terminates and still serves keeps
-the flows that it has.
+UDP flows to endpoints that may not keep them are cut, and the client's next datagram opens a new one.
 """
 
 from __future__ import annotations
 
 import socket
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from daemon.services.blocks import candidates
-from daemon.services.force import Applied
-from daemon.services.table import RECORD_SIZE, ServicePortEntry, ServiceTable, records
+from daemon.services.datagrams import flows, places
 from ebpf.constants import TranslationMark
 from ebpf.maps import HashMap
 
@@ -35,9 +30,6 @@ HALF_CLOSED = 3600 * SECOND  # one side has said that it is done, as the kernel'
 ESTABLISHED = 8000 * SECOND  # above the two hours of Linux' keep-alive
 DATAGRAMS = 60 * SECOND  # UDP
 FIN, RST, ACK = 1, 4, 16
-
-_OPAQUE = np.dtype((np.void, RECORD_SIZE))
-_FLOW = np.dtype((np.void, 4 + RECORD_SIZE))  # number of the Service port, backend
 
 
 def ended(table: HashMap, now: int) -> Iterator[tuple[Columns, Columns, Columns]]:
@@ -56,62 +48,21 @@ def ended(table: HashMap, now: int) -> Iterator[tuple[Columns, Columns, Columns]
         yield _clients_first((keys[over], values[over]), (others[over], halves[over]))
 
 
-def cut_stale(table: HashMap, applied: Iterable[Applied], wanted: ServiceTable) -> int:
-    """Remove the UDP flows to endpoints that do not serve their Service any more; how many. Raises KernelError."""
-    ports = {one.number: one.entry for one in applied if one.entry.key.protocol == socket.IPPROTO_UDP}
-    known = _flows((number, record) for number, entry in ports.items() for record in records(entry.backends))
+def cut_stale(table: HashMap, kept: Columns) -> int:
+    """Remove the UDP flows that are not among those that may go on; how many. Raises KernelError."""
     cut = 0
     for keys, values in table.chunks():
         udp = (keys["proto"] == socket.IPPROTO_UDP) & (values["marks"] & TranslationMark.REPLY == 0)
         keys, values = keys[udp], values[udp]
-        flows = _flows(zip(values["service"].tolist(), map(bytes, backends(values)), strict=True))
-        stale = ~np.isin(flows, known)
-        kept = {flow for flow in set(map(bytes, flows[stale])) if _still_serves(flow, ports, wanted)}
-        stale[stale] = [bytes(flow) not in kept for flow in flows[stale]]
+        stale = ~np.isin(flows(values["service"], backends(values)), kept)
         table.delete(np.concatenate((keys[stale], opposite(keys[stale], values[stale]))))
         cut += int(np.count_nonzero(stale))
     return cut
 
 
-def lost_datagrams(before: ServiceTable, after: ServiceTable) -> bool:
-    """Whether a UDP port has lost a backend from one table to the next."""
-    now = {origin: block for origin, block in after.blocks.items() if before.blocks.get(origin) is not block}
-    has = {entry.key: set(records(entry.backends)) for block in now.values() for entry in block.entries}
-    touched = [block for origin, block in before.blocks.items() if after.blocks.get(origin) is not block]
-    return any(
-        not has.get(entry.key, set()).issuperset(records(entry.backends))
-        for block in touched
-        for entry in block.entries
-        if entry.key.protocol == socket.IPPROTO_UDP
-    )
-
-
-def _still_serves(flow: bytes, ports: Mapping[int, ServicePortEntry], table: ServiceTable) -> bool:
-    """An endpoint that is not chosen any more, but answers as long as it drains, keeps its flows."""
-    entry = ports.get(int.from_bytes(flow[:4], sys.byteorder))
-    if entry is None:
-        return False
-    name = entry.key.name
-    service = table.workings.services.get((name.namespace, name.name))
-    slices = table.workings.slices.get((name.namespace, name.name), ())
-    return any(
-        candidate.record == flow[4:] and candidate.endpoint.serving
-        for port in (service.spec.ports if service else ())
-        if port.name == name.port_name and port.protocol.number == entry.key.protocol
-        for candidate in candidates(port, slices, entry.key.family)
-    )
-
-
-def _flows(flows: Iterable[tuple[int, bytes]]) -> Columns:
-    """Service number and backend as one opaque value each, shape (n,)."""
-    return np.frombuffer(b"".join(number.to_bytes(4, sys.byteorder) + record for number, record in flows), _FLOW)
-
-
 def backends(values: Columns) -> Columns:
     """Backends of the clients' directions, as opaque values of RECORD_SIZE bytes, shape (n,)."""
-    places = np.zeros(len(values), [("addr", np.uint32, 4), ("port", ">u2")])
-    places["addr"], places["port"] = values["dst"], values["dst_port"]
-    return places.view(_OPAQUE)
+    return places(values["dst"], values["dst_port"])
 
 
 def opposite(keys: Columns, values: Columns) -> Columns:

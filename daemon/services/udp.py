@@ -1,9 +1,9 @@
 """A connected UDP socket must not stay with a backend that is gone.
 
 The socket programs choose a backend once, at connect(). TCP notices a dead peer; a connected UDP socket goes on sending
-into the void for as long as the application keeps it, as resolvers do for days. So when a backend leaves, the sockets
-that were sent to it are closed from outside: recv() on them fails with ECONNABORTED, send() with EDESTADDRREQ, and the
-application connects anew, to a backend that lives.
+into the void for as long as the application keeps it, as resolvers do for days. So when a backend stops serving, the
+sockets that were sent to it are closed from outside: recv() on them fails with ECONNABORTED, send() with EDESTADDRREQ,
+and the application connects anew, to a backend that lives.
 
 Nothing else is touched. An unconnected socket moves by itself with its next datagram. A socket that named the pod's own
 address asked for this very pod. The map `reverses` tells them apart: with connect() the socket programs note there, by
@@ -16,7 +16,6 @@ import errno
 import logging
 import socket
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,16 +24,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from daemon.model.workload import IPAddress
-from daemon.services.table import RECORD_SIZE, Block, ServiceTable, differing, records
-from ebpf.addresses import MAPPED, pack, unpack
+from daemon.services.datagrams import flows, places
+from ebpf.addresses import MAPPED
 from ebpf.errors import RemoraError, UnsupportedError, describe
 from ebpf.maps import HashMap
 from ebpf.namespaces import enter, network_namespaces
 from ebpf.sockdiag import SocketDiag, cookies
 
 Columns = npt.NDArray[Any]
-Target = tuple[IPAddress, int]
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +41,6 @@ CANNOT_CLOSE = (
     "it needs CONFIG_INET_DIAG_DESTROY"
 )
 
-_PLACE = np.dtype([("addr", np.uint32, 4), ("port", np.uint16)])  # RECORD_SIZE bytes; both in network order
-_OPAQUE = np.dtype((np.void, RECORD_SIZE))
 _MAPPED = np.frombuffer(MAPPED, np.uint32)
 
 
@@ -59,32 +54,18 @@ class Closed:
     left: int = 0
 
 
-def gone_backends(before: ServiceTable, after: ServiceTable) -> frozenset[Target]:
-    """The UDP backends, ports in host order, that some UDP Service had and none has now."""
-    touched, _ = differing(before.blocks, after.blocks)
-    lost = _udp_backends(touched.values())
-    if lost:
-        lost -= _udp_backends(after.blocks.values())
-    return _targets(lost)
+def close_stale(reverses: HashMap, kept: Columns) -> Closed:
+    """Close, in every network namespace, the connected UDP sockets that Services sent where they may not stay.
 
-
-def orphaned_backends(reverses: HashMap, table: ServiceTable) -> frozenset[Target]:
-    """The UDP backends that Services gave to sockets at some time and none has now: for an agent that just started."""
-    keys, _ = reverses.items()
-    noted = set(records(np.unique(_backends_of(keys)).tobytes()))
-    return _targets(noted - _udp_backends(table.blocks.values()))
-
-
-def close_stale(gone: Iterable[Target], reverses: HashMap) -> Closed:
-    """Close, in every network namespace, the connected UDP sockets that a Service sent to one of these backends.
-
-    Call it when the kernel's maps no longer name them, else the sockets come straight back. Blocks, about a fifth of a
-    millisecond for each namespace; what fails is told and not raised.
+    `kept` are the flows that may go on (`datagrams.keepable`). Call it when the kernel's maps no longer name the other
+    backends, else the sockets come straight back. Blocks, about a fifth of a millisecond for each namespace where there
+    is a reason to look; what fails is told and not raised.
     """
-    targets = [pack(address) + port.to_bytes(2) for address, port in gone]
-    if not targets:
+    keys, values = reverses.items()
+    lost = keys[~np.isin(_flows(keys, values), kept)]
+    if not len(lost):
         return Closed(0, 0, ())
-    sweep = _Sweep(_Wanted(targets), reverses)
+    sweep = _Sweep(_Wanted(_backends_of(lost)), kept, reverses)
     with ThreadPoolExecutor(1, thread_name_prefix="remora-udp") as thread:  # it changes namespaces and then ends
         thread.submit(sweep.everywhere).result()
     return sweep.outcome()
@@ -103,19 +84,12 @@ def _reverse_keys(sockets: Columns, dtype: np.dtype[Any]) -> Columns:
 
 def _backends_of(keys: Columns) -> Columns:
     """The backends in keys of `reverses`, as opaque records; shape (n,)."""
-    places = np.zeros(len(keys), _PLACE)
-    places["addr"], places["port"] = keys["backend"], keys["port"]
-    opaque: Columns = places.view(_OPAQUE)
-    return opaque
+    return places(keys["backend"], keys["port"].astype(np.uint16).view(">u2"))
 
 
-def _targets(backends: Iterable[bytes]) -> frozenset[Target]:
-    return frozenset((unpack(record[:16]), int.from_bytes(record[16:])) for record in backends)
-
-
-def _udp_backends(blocks: Iterable[Block]) -> set[bytes]:
-    entries = (entry for block in blocks for entry in block.entries if entry.key.protocol == socket.IPPROTO_UDP)
-    return {record for entry in entries for record in records(entry.backends)}
+def _flows(keys: Columns, values: Columns) -> Columns:
+    """The flows that entries of `reverses` tell of; shape (n,)."""
+    return flows(values["service"], _backends_of(keys))
 
 
 @cache
@@ -126,11 +100,12 @@ def _say_once(problem: str) -> None:
 class _Wanted:
     """The backends in question, as the kernel is asked for them and as columns are compared with them."""
 
-    def __init__(self, targets: list[bytes]) -> None:
-        self.records = np.frombuffer(b"".join(targets), _OPAQUE)
-        ports = [int.from_bytes(target[16:]) for target in targets]
+    def __init__(self, backends: Columns) -> None:
+        self.records = np.unique(backends)
+        found = [bytes(record) for record in self.records]
+        ports = [int.from_bytes(record[16:]) for record in found]
         self.ports = range(min(ports), max(ports) + 1)
-        mapped = any(target.startswith(MAPPED) for target in targets)
+        mapped = any(record.startswith(MAPPED) for record in found)
         self.families = (socket.AF_INET, socket.AF_INET6) if mapped else (socket.AF_INET6,)
 
     def among(self, keys: Columns) -> Columns:
@@ -144,6 +119,7 @@ class _Sweep:
     """One way through all namespaces, and what came of it."""
 
     wanted: _Wanted
+    kept: Columns  # the flows that may go on
     reverses: HashMap
     closed: int = 0
     left: int = 0
@@ -182,10 +158,14 @@ class _Sweep:
                 self._survived(errors[errors != 0])
 
     def _stale(self, sockets: Columns) -> Columns:
-        """Those of the sockets that go to one of the backends because a Service sent them there."""
+        """Those of the sockets that go to one of the backends because a Service that lost it sent them there."""
         keys = _reverse_keys(sockets, self.reverses.key_dtype)
         near = np.flatnonzero(self.wanted.among(keys))
-        return sockets[[index for index in near.tolist() if self.reverses.lookup(keys[index]) is not None]]
+        return sockets[[index for index in near.tolist() if self._lost(keys[index : index + 1])]]
+
+    def _lost(self, key: Columns) -> bool:
+        noted = self.reverses.lookup(key)
+        return noted is not None and not np.isin(_flows(key, noted), self.kept)[0]
 
     def _survived(self, errors: Columns) -> None:
         self.left += len(errors)

@@ -9,6 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from ebpf.addresses import pack
 from ebpf.constants import AddressFlag, Counter, DropReason, FrontendFlag, Reserved, Scope, Verdict
 from tests.bpf.conftest import TC_ACT_UNSPEC
 from tests.bpf.uplink_gate import (
@@ -164,6 +165,18 @@ def test_source_ranges_admit_whom_they_name_and_drop_others(gate: Gate, family: 
     stranger = ip_address(family.client) + (1 << (17 if family is V4 else 90))
     packet = frame(family.layer(src=str(stranger), dst=family.ranged) / segment(TCP, 9, PORT))
     assert gate.comes(packet)[0] == TC_ACT_SHOT
+
+
+@FAMILIES
+def test_the_balancers_own_address_may_come_where_the_node_may(gate: Gate, family: Family) -> None:
+    gate.wire.datapath.tell_node(pack(family.node), pack(family.node))
+    packet = frame(family.layer(src=family.ranged, dst=family.ranged) / segment(TCP, 9, PORT))
+    assert gate.comes(packet)[0] == TC_ACT_SHOT
+    key = {"prefix": 160, "service": 105 if family is V4 else 205}
+    gate.put("source_ranges", {**key, "addr": raw(family.client)})
+    assert gate.comes(packet)[0] == TC_ACT_SHOT, "the ranges do not hold the node"
+    gate.put("source_ranges", {**key, "addr": raw(family.node)})
+    assert gate.comes(packet)[0] == TC_ACT_REDIRECT
 
 
 @FAMILIES

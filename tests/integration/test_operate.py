@@ -113,13 +113,20 @@ def town(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]
 
 def test_the_list_names_every_frontend_by_its_kind(town: Town) -> None:
     listed = town.agent.json("service", "list")["services"]
-    kinds = {one["type"]: (one["address"], one["port"]) for one in listed if one["name"] == "backend"}
-    assert kinds == {
-        "ClusterIP": (VIP, 80),
+    own = [one for one in listed if one["name"] == "backend"]
+    outer = {
         "ExternalIP": ("192.0.2.9", 80),
         "LoadBalancer": ("198.51.100.7", 80),
         "NodePort": ("0.0.0.0", NODE_PORT),
     }
+    assert {one["type"]: (one["address"], one["port"]) for one in own} == {
+        "ClusterIP": (VIP, 80),
+        **outer,
+        **{f"{kind} from outside": place for kind, place in outer.items()},
+    }
+    backends = {one["type"]: [to.get("workload") for to in one["backends"]] for one in own}
+    assert backends["NodePort"] == ["shop/backend-0", "shop/backend-1"]
+    assert backends["NodePort from outside"] == ["shop/backend-0"], "the policy is Local, and the other is elsewhere"
 
 
 def test_a_service_is_told_with_state_node_and_live_connections(town: Town) -> None:

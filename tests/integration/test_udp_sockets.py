@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import Any
 
+import numpy as np
 import pytest
 
-from daemon.services.udp import Closed, Target, close_stale
+from daemon.services.datagrams import Columns, flows, places
+from daemon.services.udp import Closed, close_stale
+from ebpf.addresses import pack
 from ebpf.maps import HashMap
 from tests.integration.conftest import PORT, VIPS, Entry, Shop, network, program
 from tests.support.netns import TestNode, node
@@ -90,13 +92,22 @@ def lone(shop: Shop) -> Shop:
 
 
 @pytest.fixture
-def without_b2(shop: Shop) -> Iterator[list[Target]]:
-    """The Service's entries can be told to forget b2, its last backend; they know it again at the end."""
+def without_b2(shop: Shop) -> Iterator[Columns]:
+    """The flows that stay without b2. The Service's entries can be told to forget it; they know it again at the end."""
     table = shop.datapath.maps["services"]
     keys, values = table.items()
     ours = values["service"] // 10 == 41
-    yield [(ip_address(address), PORT) for address in addresses_of(shop, "b2")]
+    yield kept(shop, 41, "b2")
     table.update(keys[ours], values[ours])
+
+
+def kept(shop: Shop, service: int, workload: str) -> Columns:
+    """The flows of all Services to all their backends but one: what was the one service's and went to the workload."""
+    keys, values = shop.datapath.maps["backends"].items()
+    gone = np.array([list(np.frombuffer(pack(address), np.uint32)) for address in addresses_of(shop, workload)])
+    lost = (keys["service"] // 10 == service) & (values["addr"][:, None] == gone).all(axis=2).any(axis=1)
+    ports = values["port"].astype(np.uint16).view(">u2")
+    return flows(keys["service"][~lost], places(values["addr"], ports)[~lost])
 
 
 def addresses_of(shop: Shop, workload: str) -> tuple[str, ...]:
@@ -115,7 +126,7 @@ def forget_b2(shop: Shop) -> None:
 @families
 @pytest.mark.parametrize("workload", ["client", ""], ids=["in a pod", "on the node"])
 def test_a_client_waiting_for_a_backend_that_goes_gets_an_error_within_a_second_and_reaches_another(
-    shop: Shop, reverses: HashMap, without_b2: list[Target], family: str, vip: str, workload: str
+    shop: Shop, reverses: HashMap, without_b2: Columns, family: str, vip: str, workload: str
 ) -> None:
     client = Client(
         shop.node,
@@ -131,7 +142,7 @@ print(json.dumps([code, at, ask(s)]))
     time.sleep(0.1)
     started = time.monotonic()
     forget_b2(shop)
-    result = close_stale(without_b2, reverses)
+    result = close_stale(reverses, without_b2)
     code, at, backend = client.told()
     assert result.closed >= 1
     assert result.failures == ()
@@ -141,9 +152,7 @@ print(json.dumps([code, at, ask(s)]))
     assert backend in ("b0", "b1")
 
 
-def test_a_client_that_sends_is_told_with_its_next_datagram(
-    shop: Shop, reverses: HashMap, without_b2: list[Target]
-) -> None:
+def test_a_client_that_sends_is_told_with_its_next_datagram(shop: Shop, reverses: HashMap, without_b2: Columns) -> None:
     client = Client(
         shop.node,
         f"""
@@ -159,13 +168,13 @@ print(json.dumps([code, ask(again)]))
         "client",
     )
     forget_b2(shop)
-    close_stale(without_b2, reverses)
+    close_stale(reverses, without_b2)
     code, backend = client.told()
     assert code == "EDESTADDRREQ", "the socket is connected no more"
     assert backend in ("b0", "b1")
 
 
-def test_unconnected_direct_and_other_clients_go_on(shop: Shop, reverses: HashMap, without_b2: list[Target]) -> None:
+def test_unconnected_direct_and_other_clients_go_on(shop: Shop, reverses: HashMap, without_b2: Columns) -> None:
     four, six = addresses_of(shop, "b2")
     client = Client(
         shop.node,
@@ -194,7 +203,7 @@ print(json.dumps([code, ask(unconnected, {VIPS[0]!r}, 80), [ask(s) for s in dire
         "client",
     )
     forget_b2(shop)
-    close_stale(without_b2, reverses)
+    close_stale(reverses, without_b2)
     code, unconnected, direct, other = client.told()
     assert code == "ECONNABORTED", "or the others were not closed only because nothing was"
     assert unconnected in ("b0", "b1")
@@ -223,7 +232,7 @@ print(json.dumps([code, tcp.recv(100).decode()]))
 """,
         "client",
     )
-    close_stale([(ip_address(addresses_of(lone, "b2")[0]), LONE_PORT)], reverses)
+    close_stale(reverses, kept(lone, 45, "b2"))
     assert client.told() == ["ECONNABORTED", "still here"]
     holder.told()
 
@@ -247,7 +256,7 @@ print(json.dumps(sorted({{failure(s.recv, 100)[0] for s in sockets}})))
 """,
         "client",
     )
-    result = close_stale([(ip_address(addresses_of(lone, "b2")[0]), LONE_PORT)], reverses)
+    result = close_stale(reverses, kept(lone, 45, "b2"))
     assert client.told() == ["ECONNABORTED"]
     assert (result.closed, result.left, result.failures) == (203, 0, ())
 
@@ -267,7 +276,7 @@ print(json.dumps([s.getsockname(), failure(s.recv, 100)[0]]))
         other.add("client")
         ours = Client(lone.node, code.format(patience=5, to=LONE[0], port=80), "client")
         theirs = Client(other, code.format(patience=1, to=address, port=LONE_PORT), "client")
-        result = close_stale([(ip_address(address), LONE_PORT)], reverses)
+        result = close_stale(reverses, kept(lone, 45, "b2"))
         (here, error), (there, calm) = ours.told(), theirs.told()
     assert result.closed == 1
     assert here == there
@@ -276,6 +285,7 @@ print(json.dumps([s.getsockname(), failure(s.recv, 100)[0]]))
 
 
 def test_nothing_is_done_when_nothing_is_gone(shop: Shop, reverses: HashMap) -> None:
+    everything = kept(shop, 0, "b2")
     started = time.monotonic()
-    assert close_stale([], reverses) == Closed(0, 0, ())
+    assert close_stale(reverses, everything) == Closed(0, 0, ())
     assert time.monotonic() - started < 0.01

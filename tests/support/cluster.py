@@ -22,8 +22,8 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from daemon.cli.client import Client, connect
+from daemon.cli.server import Server
 from daemon.proto import remora_pb2
-from daemon.settings import Settings
 from tests.support.agent import AgentProcess, agent_on
 from tests.support.kube import Manifest, Port, Svc, dump, pod
 from tests.support.netns import TestNode, unique
@@ -171,7 +171,7 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
             if place.workload:
                 place.listen(PORT)
         made = Cluster(router, nodes, agents, places)
-        made.clients = {label: stack.enter_context(connect(agent.server)) for label, agent in agents.items()}
+        made.clients = {label: stack.enter_context(connect(Server(agent.server))) for label, agent in agents.items()}
         for agent in agents.values():
             agent.until(agent.status_or_none, _START)
         made.apply()
@@ -181,7 +181,6 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
 def _agent(node: ClusterNode, folder: Path) -> Any:
     own = folder / node.label
     own.mkdir()
-    more = {"uplinks": [UPLINK]} if "uplinks" in Settings.__struct_fields__ else {}
     return agent_on(
         node,
         own,
@@ -189,7 +188,8 @@ def _agent(node: ClusterNode, folder: Path) -> Any:
         zone=ZONES[node.label],
         healthz_address="0.0.0.0:10256",
         proxymode_address="127.0.0.1:10249",
-        **more,
+        uplinks=[UPLINK],
+        verify_interval=1.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which UDP backends are gone, and what is done with the sockets that were sent to them."""
+"""What is done with the sockets that a Service sent to a backend which serves it no more."""
 
 from __future__ import annotations
 
@@ -6,69 +6,17 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import numpy as np
 import pytest
 
-from daemon.model.objects import EndpointSlice, Service
 from daemon.services import udp
-from daemon.services.table import ServiceTable
-from daemon.services.udp import CANNOT_CLOSE, Target, close_stale, gone_backends, orphaned_backends
+from daemon.services.datagrams import BACKEND, flows
+from daemon.services.udp import CANNOT_CLOSE, close_stale
 from ebpf.addresses import pack
 from ebpf.errors import UnsupportedError
 from ebpf.sockdiag import SOCKET, Columns, cookies
-from tests.unit.services.build import compiled, service, slice_
 from tests.unit.services.memory import MemoryMap
-
-DNS_PORT = {"name": "dns", "port": 53, "protocol": "UDP"}
-
-
-Objects = tuple[Service | EndpointSlice, ...]
-
-
-def target(address: str, port: int) -> Target:
-    return ip_address(address), port
-
-
-def dns(addresses: str, name: str = "dns", ip: str = "10.96.0.10", port: int = 5353) -> Objects:
-    listed = [{"name": "dns", "port": port, "protocol": "UDP"}]
-    return service(name, ip, DNS_PORT), slice_(name, addresses, ports=listed)
-
-
-def table(*parts: Objects) -> ServiceTable:
-    return compiled(*(one for part in parts for one in part))
-
-
-def test_a_udp_backend_that_no_service_has_any_more_is_gone() -> None:
-    before, after = table(dns("10.0.0.1 10.0.0.2")), table(dns("10.0.0.2 10.0.0.3"))
-    assert gone_backends(before, after) == {target("10.0.0.1", 5353)}
-
-
-def test_a_backend_that_another_udp_service_still_has_is_not_gone() -> None:
-    other = dns("10.0.0.1", "other", "10.96.0.11")
-    assert gone_backends(table(dns("10.0.0.1 10.0.0.2"), other), table(dns("10.0.0.2"), other)) == set()
-
-
-def test_a_backend_under_another_port_is_another_backend() -> None:
-    before, after = table(dns("10.0.0.1")), table(dns("10.0.0.1", port=9090))
-    assert gone_backends(before, after) == {target("10.0.0.1", 5353)}
-
-
-def test_all_backends_of_a_deleted_service_are_gone_in_both_families() -> None:
-    six = slice_("dns", "fd00::1", "dns-six", ports=[{"name": "dns", "port": 5353, "protocol": "UDP"}])
-    both = (service("dns", "10.96.0.10 fd00:96::10", DNS_PORT), *dns("10.0.0.1")[1:], six)
-    assert gone_backends(compiled(*both), compiled()) == {target("10.0.0.1", 5353), target("fd00::1", 5353)}
-
-
-def test_tcp_backends_are_nobodys_business() -> None:
-    before, after = (compiled(service("api"), slice_("api", found)) for found in ("10.0.0.1", "10.0.0.2"))
-    assert gone_backends(before, after) == set()
-
-
-def test_a_backend_that_serves_tcp_only_from_now_on_is_gone_for_udp() -> None:
-    tcp = compiled(service("dns", "10.96.0.10"), slice_("dns", "10.0.0.1", ports=[{"port": 5353}]))
-    assert gone_backends(table(dns("10.0.0.1")), tcp) == {target("10.0.0.1", 5353)}
 
 
 class Namespace:
@@ -104,18 +52,26 @@ class Namespace:
         return np.array(results, np.int32)
 
 
+def kept_flows(*found: tuple[int, str]) -> Columns:
+    """Each: a Service's number and "address port" of a backend."""
+    records = [pack(backend.split()[0]) + int(backend.split()[1]).to_bytes(2) for _, backend in found]
+    return flows(np.array([number for number, _ in found], np.uint32), np.frombuffer(b"".join(records), BACKEND))
+
+
 class Reverses(MemoryMap):
     """The map `reverses`, in memory."""
 
-    def __init__(self, *known: tuple[int, str]) -> None:
-        """Each: a socket's cookie and "address port" of the backend that a Service gave it."""
+    def __init__(self, *known: tuple[int, str], service: int = 7) -> None:
+        """Each: a socket's cookie and "address port" of the backend that the Service gave it."""
         super().__init__("reverses", "reverse_key", "reverse", 1024)
         for cookie, backend in known:
             key = np.zeros(1, self.key_dtype)
             address, port = backend.split()
             key["cookie"], key["port"] = cookie, socket.htons(int(port))
             key["backend"] = np.frombuffer(pack(address), np.uint32)
-            self.update(key, np.zeros(1, self.value_dtype))
+            value = np.zeros(1, self.value_dtype)
+            value["service"] = service
+            self.update(key, value)
 
     def lookup(self, key: Columns) -> Columns | None:
         found = self.rows.get(key.tobytes())
@@ -143,8 +99,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Namespace], None]:
     return lambda made: monkeypatch.setattr(udp, "SocketDiag", made)
 
 
-GONE = [target("10.0.0.1", 5353)]
+SERVICE = 7
 STALE = "10.0.0.1 5353"
+NOTHING = kept_flows()
+KEPT = kept_flows((SERVICE, "10.0.0.2 5353"), (SERVICE, "10.0.0.1 5354"))
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
@@ -160,7 +118,7 @@ def test_only_sockets_that_a_service_sent_to_the_backend_are_closed(
     )
     install(made)
     reverses = Reverses((through, STALE), (direct, "10.0.0.2 5353"), (other, "10.0.0.2 5353"), (port, "10.0.0.1 5354"))
-    assert close_stale(GONE, reverses) == udp.Closed(1, 1, ())
+    assert close_stale(reverses, KEPT) == udp.Closed(1, 1, ())
     assert cookies(np.array(made.listed)).tolist() == [direct, other, port]
 
 
@@ -169,21 +127,21 @@ def test_backends_in_between_are_not_taken_for_those_at_the_ends(install: Callab
     made = Namespace(*(connected(40000 + index, place) for index, place in enumerate(places)))
     install(made)
     reverses = Reverses(*((40000 + index, place) for index, place in enumerate(places)))
-    assert close_stale([*GONE, target("10.0.0.1", 5355)], reverses).closed == 2
+    assert close_stale(reverses, KEPT).closed == 2
     assert len(made.listed) == 1
 
 
 def test_ipv4_sockets_are_not_asked_for_when_only_ipv6_backends_are_gone(install: Callable[[Namespace], None]) -> None:
     made = Namespace(connected(40001, "fd00::1 53", socket.AF_INET6))
     install(made)
-    assert close_stale([target("fd00::1", 53)], Reverses((40001, "fd00::1 53"))).closed == 1
+    assert close_stale(Reverses((40001, "fd00::1 53")), NOTHING).closed == 1
     assert set(made.asked) == {socket.AF_INET6}
 
 
 def test_no_namespace_is_entered_when_nothing_is_gone(install: Callable[[Namespace], None]) -> None:
     made = Namespace(connected(40001, STALE))
     install(made)
-    assert close_stale([], Reverses((40001, STALE))) == udp.Closed(0, 0, ())
+    assert close_stale(Reverses((40001, "10.0.0.2 5353")), KEPT) == udp.Closed(0, 0, ())
     assert not made.asked
 
 
@@ -196,12 +154,12 @@ def test_a_socket_behind_another_with_the_same_addresses_is_closed_in_the_next_r
         refusal=lambda attempt: errno.ENOENT if attempt == 1 else 0,
     )
     install(made)
-    assert close_stale(GONE, Reverses((40001, STALE), (40002, STALE))) == udp.Closed(2, 1, ())
+    assert close_stale(Reverses((40001, STALE), (40002, STALE)), KEPT) == udp.Closed(2, 1, ())
 
 
 def test_a_socket_that_withstands_every_round_is_told(install: Callable[[Namespace], None]) -> None:
     install(Namespace(connected(40001, STALE), refusal=lambda attempt: errno.ENOENT))
-    result = close_stale(GONE, Reverses((40001, STALE)))
+    result = close_stale(Reverses((40001, STALE)), KEPT)
     assert (result.closed, result.left) == (0, 1)
     assert "ENOENT" in result.failures[0]
 
@@ -213,7 +171,7 @@ def test_a_kernel_that_cannot_close_sockets_is_named_once_in_the_log_and_counted
     install(made)
     reverses = Reverses((40001, STALE), (40002, STALE))
     with caplog.at_level(logging.WARNING):
-        results = [close_stale(GONE, reverses) for _ in range(2)]
+        results = [close_stale(reverses, KEPT) for _ in range(2)]
     assert [(result.closed, result.left) for result in results] == [(0, 2)] * 2
     assert all(CANNOT_CLOSE in result.failures[0] for result in results)
     assert caplog.messages == [CANNOT_CLOSE]
@@ -225,7 +183,7 @@ def test_a_kernel_that_cannot_list_sockets_is_a_failure_and_no_error(install: Ca
             raise UnsupportedError("the kernel cannot list UDP sockets")
 
     install(Blind())
-    assert "the kernel cannot list UDP sockets" in close_stale(GONE, Reverses()).failures[0]
+    assert "the kernel cannot list UDP sockets" in close_stale(Reverses((40001, STALE)), KEPT).failures[0]
 
 
 def test_a_namespace_that_fails_does_not_keep_the_others_from_being_looked_at(
@@ -238,12 +196,26 @@ def test_a_namespace_that_fails_does_not_keep_the_others_from_being_looked_at(
     install(Namespace(connected(40001, STALE)))
     monkeypatch.setattr(udp, "network_namespaces", lambda: iter(["bad", "good"]))
     monkeypatch.setattr(udp, "enter", enter)
-    result = close_stale(GONE, Reverses((40001, STALE)))
+    result = close_stale(Reverses((40001, STALE)), KEPT)
     assert (result.closed, result.namespaces) == (1, 2)
     assert len(result.failures) == 1
 
 
-def test_a_new_agent_finds_the_backends_that_left_while_none_ran() -> None:
-    reverses = Reverses((40001, STALE), (40002, STALE), (40003, "10.0.0.2 5353"), (40004, "fd00::1 5353"))
-    assert orphaned_backends(reverses, table(dns("10.0.0.2"))) == {*GONE, target("fd00::1", 5353)}
-    assert orphaned_backends(Reverses(), table(dns("10.0.0.2"))) == set()
+def test_a_backend_that_another_service_still_has_keeps_no_socket_of_this_one(
+    install: Callable[[Namespace], None],
+) -> None:
+    both = kept_flows((SERVICE, "10.0.0.2 5353"), (SERVICE + 1, STALE))
+    install(Namespace(connected(40001, STALE)))
+    assert close_stale(Reverses((40001, STALE)), both).closed == 1
+    install(Namespace(connected(40001, STALE)))
+    assert close_stale(Reverses((40001, STALE), service=SERVICE + 1), both) == udp.Closed(0, 0, ())
+
+
+def test_a_socket_that_went_to_another_service_meanwhile_stays(install: Callable[[Namespace], None]) -> None:
+    made = Namespace(connected(40001, STALE), connected(40002, STALE))
+    install(made)
+    reverses = Reverses((40001, STALE))
+    for key, value in Reverses((40002, STALE), service=SERVICE + 1).rows.items():
+        reverses.rows[key] = value
+    assert close_stale(reverses, kept_flows((SERVICE + 1, STALE))).closed == 1
+    assert cookies(np.array(made.listed)).tolist() == [40002]

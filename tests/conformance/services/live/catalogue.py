@@ -91,6 +91,8 @@ udp-node-port      | 2N  | a UDP flow of one source port moves to the new backen
 udp-cluster-ip     | 2N  | the same under a ClusterIP
 udp-internal-local | 2N  | the same with internalTrafficPolicy Local
 udp-host-client    | 2N  | the same from the node's network
+udp-draining       | N   | a connected UDP socket stays while its backend terminates and serves, and moves after that
+udp-shared-backend | N   | it moves when its Service loses the backend, though another Service keeps it
 udp-first-endpoint | N   | a UDP flow that began without endpoints is answered once there is one
 stray-segment      | 2N  | a segment outside of any window does not reset the connection
 udp-target-port    | N   | a UDP flow follows a changed targetPort of a node port

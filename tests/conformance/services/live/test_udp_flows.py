@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 
 from tests.conformance.services.live.catalogue import case, each
 from tests.support.cluster import PORT, Cluster
-from tests.support.kube import Port, Svc
+from tests.support.kube import Port, Svc, leaving
 from tests.support.place import Held, Place, Target, until
 
 MOVES_WITHIN = 1.0  # s
@@ -66,6 +67,37 @@ def test_a_flow_moves(live: Cluster, family: str, client: str, spec: dict[str, s
     service = live.svc("dns", Port(protocol="UDP"), **spec)
     live.apply(service.with_endpoints(live["alice"]))
     moves(Flow(live[client], service.inside(family), how), live, service, [live[after]])
+
+
+@case("udp-draining")
+@pytest.mark.parametrize("client", ["ann", "bea", "one", "customer"])
+def test_a_flow_stays_while_its_endpoint_serves(live: Cluster, family: str, client: str) -> None:
+    service = live.svc("dns", Port(protocol="UDP", node_port=-1), type="NodePort")
+    target = service.on(live["one"], family) if client == "customer" else service.inside(family)
+    live.apply(service.with_endpoints(live["alice"]))
+    flow = Flow(live[client], target, "connected socket")
+    assert {flow.ask() for _ in range(5)} == {"alice"}
+    live.apply(service.with_endpoints(leaving(live["alice"]), live["bob"]))
+    assert {live[client].ask(target).name for _ in range(5)} == {"bob"}
+    time.sleep(MOVES_WITHIN)
+    assert {flow.ask() for _ in range(5)} == {"alice"}
+    live.apply(service.with_endpoints(leaving(live["alice"], serving=False), live["bob"]))
+    until(lambda: flow.ask() == "bob", MOVES_WITHIN + 1)
+
+
+@case("udp-shared-backend")
+@pytest.mark.parametrize("client", ["ann", "bea", "one", "customer"])
+def test_a_flow_leaves_a_backend_that_only_another_service_keeps(live: Cluster, family: str, client: str) -> None:
+    service, other = (live.svc(name, Port(protocol="UDP", node_port=-1), type="NodePort") for name in ("dns", "more"))
+    targets = [one.on(live["one"], family) if client == "customer" else one.inside(family) for one in (service, other)]
+    kept = other.with_endpoints(live["alice"])
+    live.apply(service.with_endpoints(live["alice"]), kept)
+    flow, calm = (Flow(live[client], target, "connected socket") for target in targets)
+    assert {flow.ask(), calm.ask()} == {"alice"}
+    live.apply(service.with_endpoints(live["bob"]), kept)
+    until(lambda: flow.ask() == "bob", MOVES_WITHIN + 1)
+    assert calm.held
+    assert calm.held.say().name == "alice"
 
 
 @case("udp-node-port")
