@@ -162,7 +162,7 @@ def node_peers(tier: str) -> Case:
 def networks(tier: str) -> Case:
     """Single addresses before, pods before, and everything after."""
     pods, rest = rule("Accept", of("blue")), rule("Deny", INTERNET)
-    singles = rule("Accept", {"networks": ["10.244.1.1/32", "10.244.3.0/24"]})
+    singles = rule("Accept", {"networks": ["10.244.1.1/32", "10.244.3.0/24", "fd00:1::1/128", "fd00:3::/32"]})
     everywhere = [("green", False), ("blue", True), ("gray", False)]
     first = [one for peer, opened in everywhere for one in poke("egress", peer, "80/TCP", opened)]
     second = [
