@@ -1,8 +1,8 @@
 """Policies between real sockets: pods in namespaces of one node, a real agent, and a table of who reaches whom.
 
-Pods are namespaces by address, since suites give one address to several pods one after the other. A state of the cluster
-is one file, and it is in force when the agent says so: it lists the Service that counts the states, and then answers a
-question that waits for the thread that writes to the kernel.
+Pods are namespaces by address, since suites give one address to several pods one after the other. A state of the
+cluster is one file, and it is in force when the agent says so: it lists the Service that counts the states, and then
+answers a question that waits for the thread that writes to the kernel.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ silence is a policy's and not that of an address that nobody has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 

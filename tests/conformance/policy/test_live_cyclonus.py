@@ -7,7 +7,6 @@ ClusterIPs too, where the policy has to see the backend, and some in IPv6.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
