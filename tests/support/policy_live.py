@@ -18,31 +18,19 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import to_builtins
-
 from daemon.cli.client import Client, connect
 from daemon.cli.server import Server
-from daemon.model.nodes import NodeObject
-from daemon.model.objects import Namespace, Pod
-from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 from daemon.proto import remora_pb2
 from tests.support.agent import AgentProcess, agent_on
 from tests.support.kube import Manifest
 from tests.support.netns import TestNode, unique
 from tests.support.place import until
-from tests.support.policies import CLUSTER_VERSION, HERE, Object
+from tests.support.policies import HERE, Object, manifest
 from tests.support.prober import ANSWERED, SILENT
 
 PROBER = Path(__file__).with_name("prober.py")
 SILENCE, PATIENCE = 0.25, 3.0  # s without an answer where none may come; s for one that has to come
 _READ, _CONVERGE = 5.0, 15.0  # s for an agent's answer; for a change to be in force
-_VERSIONS = {
-    Namespace: ("v1", "Namespace"),
-    Pod: ("v1", "Pod"),
-    NodeObject: ("v1", "Node"),
-    NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy"),
-    ClusterNetworkPolicy: (CLUSTER_VERSION, "ClusterNetworkPolicy"),
-}
 
 
 class Cell(NamedTuple):
@@ -132,19 +120,6 @@ def arena(
         made = Arena(node, agent, client, names, prober)
         made.serve(ports)
         yield made
-
-
-def manifest(one: Object) -> Manifest:
-    """An object as a file has it."""
-    version, kind = _VERSIONS[type(one)]
-    return {"apiVersion": version, "kind": kind, **_written(to_builtins(one))}
-
-
-def _written(value: Any) -> Any:
-    """Without what is not said: a null, and the empty text that stands for it."""
-    if isinstance(value, dict):
-        return {key: _written(one) for key, one in value.items() if one is not None and one != ""}
-    return [_written(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def service(name: str, address: str, ports: Iterable[tuple[str, int]], *backends: str) -> list[Manifest]:
