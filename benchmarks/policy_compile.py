@@ -99,15 +99,20 @@ def _rounds(snapshot: Snapshot, change: Callable[[Snapshot, int], Snapshot]) -> 
     return spent
 
 
-def _edit_policy(snapshot: Snapshot, number: int) -> Snapshot:
-    """Another port in the policy that has ports, of one namespace after the other."""
-    place = (number * 7 % NAMESPACES) * 5 + 2
+def _edit_policies(snapshot: Snapshot, number: int) -> Snapshot:
+    """One namespace after the other."""
+    return edit_policy(snapshot, number * 7 % NAMESPACES, number)
+
+
+def edit_policy(snapshot: Snapshot, space: int, number: int) -> Snapshot:
+    """Another port in the policy that has ports, of a namespace."""
+    place = space * 5 + 2
     before = snapshot.policies[place]
     after = _policy(before.namespace, before.name, **_team_ingress(f"team-{number % TEAMS}", 8443))
     return replace(snapshot, policies=(*snapshot.policies[:place], after, *snapshot.policies[place + 1 :]))
 
 
-def _add_pod(snapshot: Snapshot, number: int) -> Snapshot:
+def add_pod(snapshot: Snapshot, number: int) -> Snapshot:
     """A pod of a kind that is there already; every second one on the node."""
     pod = _pod(f"ns-{number:03}", "web", REPLICAS, 20_000 + number * LOCAL_EVERY * (number % 2) + number)
     return replace(snapshot, pods=(*snapshot.pods[: number * 50], pod, *snapshot.pods[number * 50 :]))
@@ -119,7 +124,7 @@ def _new_kind_of_pod(snapshot: Snapshot, number: int) -> Snapshot:
     return replace(snapshot, pods=(*snapshot.pods[: number * 50], pod, *snapshot.pods[number * 50 :]))
 
 
-def _relabel_namespace(snapshot: Snapshot, number: int) -> Snapshot:
+def relabel_namespace(snapshot: Snapshot, number: int) -> Snapshot:
     """Another team for a namespace of 50 pods."""
     spaces = list(snapshot.namespaces)
     place = number % NAMESPACES
@@ -134,10 +139,10 @@ def _new_label(snapshot: Snapshot, number: int) -> Snapshot:
 
 
 _CHANGES = {
-    "policy_changed": _edit_policy,
-    "pod_added": _add_pod,
+    "policy_changed": _edit_policies,
+    "pod_added": add_pod,
     "pod_of_new_kind": _new_kind_of_pod,
-    "namespace_relabelled": _relabel_namespace,
+    "namespace_relabelled": relabel_namespace,
     "new_label_selected": _new_label,
 }
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from socket import if_nametoindex
 from typing import Any
@@ -24,7 +25,7 @@ from daemon.demo import agent as demo_agent
 from daemon.demo.cgroups import Cgroup
 from daemon.demo.processes import spawn, stop
 from daemon.demo.stage import DemoError, Stage
-from daemon.demo.topology import Node
+from daemon.demo.topology import SUBNETS, Node
 from daemon.proto import remora_pb2, remora_pb2_grpc
 from ebpf import bpffs, features, libbpf
 from ebpf.attach import attach_cgroup, attach_raw_tracepoint, attach_tc, detach_tc
@@ -90,13 +91,16 @@ class Agent:
 class Stand:
     """A context manager: the node with its two workloads; leaving removes all of it."""
 
+    def __init__(self, subnets: Sequence[IPv4Network | IPv6Network] = SUBNETS) -> None:
+        self._subnets = subnets
+
     def __enter__(self) -> Stand:
         with ExitStack() as stack:
             stack.callback(STAGE.clear)
             self._group = stack.enter_context(Cgroup(STAGE.name, "agent", "workloads", "bare"))
             self._workloads = self._group.path / "workloads"
             STAGE.folder.mkdir(mode=0o755)
-            self.node = Node(STAGE.name)
+            self.node = Node(STAGE.name, self._subnets)
             stack.enter_context(self.node)
             for workload in (CLIENT, SERVER):
                 self.node.add(workload)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from typing import Any
 
-from msgspec import convert
+from msgspec import convert, to_builtins
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import Namespace, Pod
@@ -19,6 +20,13 @@ CLUSTER_VERSION = "policy.networking.k8s.io/v1alpha2"
 
 Object = Namespace | Pod | NodeObject | NetworkPolicy | ClusterNetworkPolicy
 Said = tuple[str, bool, Rule]
+_VERSIONS = {
+    Namespace: ("v1", "Namespace"),
+    Pod: ("v1", "Pod"),
+    NodeObject: ("v1", "Node"),
+    NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy"),
+    ClusterNetworkPolicy: (CLUSTER_VERSION, "ClusterNetworkPolicy"),
+}
 
 
 def namespace(name: str, **labels: str) -> Namespace:
@@ -73,6 +81,12 @@ def snapshot_of(objects: Iterable[Object]) -> Snapshot:
     )
 
 
+def manifest(one: Object) -> dict[str, Any]:
+    """An object as a file has it."""
+    version, kind = _VERSIONS[type(one)]
+    return {"apiVersion": version, "kind": kind, **_written(to_builtins(one))}
+
+
 def said(table: PolicyTable, extra: Iterable[bytes] = ()) -> dict[tuple[bytes, Direction, bytes, int, int], Said]:
     """What a table says of every pair of addresses that it knows, at all ports where anything changes; no numbers.
 
@@ -106,3 +120,10 @@ def interesting_ports(tables: Iterable[PolicyTable]) -> list[tuple[int, int]]:
 
 def _metadata(name: str, spec: dict[str, object], **more: object) -> dict[str, object]:
     return {"name": name, "annotations": spec.pop("annotations", {}), "labels": spec.pop("labels", {}), **more}
+
+
+def _written(value: Any) -> Any:
+    """Without what is not said: a null, and the empty text that stands for it."""
+    if isinstance(value, dict):
+        return {key: _written(one) for key, one in value.items() if one is not None and one != ""}
+    return [_written(one) for one in value] if isinstance(value, list | tuple) else value

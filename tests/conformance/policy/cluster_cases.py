@@ -15,7 +15,7 @@ from tests.support.policy_cases import Case, Expectation, Step
 SPACES = ("red", "green", "blue", "gray")
 PORTS = {"TCP": (80, 8080), "UDP": (53, 5353), "SCTP": (9003, 9005)}
 SERVED = containers(("web", "TCP", 80), ("dns", "UDP", 53))
-NODE = "172.18.0.2"
+NODE = "10.99.0.2"
 INTERNET = {"networks": ["0.0.0.0/0", "::/0"]}
 NODES = {"nodes": {"matchLabels": {"kubernetes.io/os": "linux"}}}
 
@@ -162,7 +162,7 @@ def node_peers(tier: str) -> Case:
 def networks(tier: str) -> Case:
     """Single addresses before, pods before, and everything after."""
     pods, rest = rule("Accept", of("blue")), rule("Deny", INTERNET)
-    singles = rule("Accept", {"networks": ["10.244.1.1/32", "10.244.3.0/24"]})
+    singles = rule("Accept", {"networks": ["10.244.1.1/32", "10.244.3.0/24", "fd00:1::1/128", "fd00:3::/32"]})
     everywhere = [("green", False), ("blue", True), ("gray", False)]
     first = [one for peer, opened in everywhere for one in poke("egress", peer, "80/TCP", opened)]
     second = [
@@ -170,8 +170,8 @@ def networks(tier: str) -> Case:
         Expectation("red/0", "green/1", "80/TCP", False),
         Expectation("red/1", "gray/1", "53/UDP", True),
         Expectation("red/1", "blue/1", "9003/SCTP", True),
-        Expectation("red/1", "192.0.2.1", "443/TCP", False),
-        Expectation("red/1", "2001:db8::1", "443/TCP", False),
+        Expectation("red/1", "10.98.0.1", "443/TCP", False),
+        Expectation("red/1", "fd98::1", "443/TCP", False),
     ]
     return Case(
         f"{tier}, egress, networks",

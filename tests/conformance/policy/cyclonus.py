@@ -18,6 +18,7 @@ from daemon.policy import Direction
 from tests.support.policies import containers, namespace, pod, policy, snapshot_of
 
 NAME = "cyclonus-cases.json.xz"
+CELLS = 123_669
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 PORTS = (80, 81)
 SIDES = {"i": Direction.INGRESS, "e": Direction.EGRESS}

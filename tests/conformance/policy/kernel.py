@@ -21,7 +21,7 @@ from ebpf.datapath import Datapath
 LOOPBACK = 1
 NO_FLAGS = PolicyFlag(0)
 TC_ACT_SHOT = 2
-TCP, UDP, SCTP = 6, 17, 132
+ICMP, TCP, UDP, SCTP = 1, 6, 17, 132
 POLICY_MAPS = ("guards", "classes", "networks", "rulesets", "policies")
 STATE_MAPS = ("connections", "denials", "detours", "fragments")
 _MACS = bytes.fromhex("020000000001020000000002")
@@ -74,7 +74,14 @@ def load(datapath: Datapath, table: PolicyTable) -> PolicyReconciler:
 
 def verdicts(datapath: Datapath, table: PolicyTable, probes: Sequence[Probe]) -> list[Verdict]:
     """What the programs say to each probe, in order. Each opens a connection of its own."""
-    loaded = load(datapath, table)
+    found = asked(datapath, load(datapath, table), table, probes)
+    clear(datapath)
+    return found
+
+
+def asked(datapath: Datapath, loaded: PolicyReconciler, table: PolicyTable, probes: Sequence[Probe]) -> list[Verdict]:
+    """The same by a reconciler that goes on from what it has brought into force before."""
+    clear(datapath, STATE_MAPS)
     frames = [frame(probe) for probe in probes]
     passed = {
         (direction, number)
@@ -82,7 +89,6 @@ def verdicts(datapath: Datapath, table: PolicyTable, probes: Sequence[Probe]) ->
         for isolation, numbers in _by_isolation(table, probes, direction).items()
         for number in _run(datapath, loaded, table, isolation, [(one, frames[one]) for one in numbers], direction)
     }
-    clear(datapath)
     drain(datapath)
     return [
         Verdict((Direction.EGRESS, number) in passed, (Direction.INGRESS, number) in passed)
@@ -129,6 +135,8 @@ def frame(probe: Probe, source_port: int = 0) -> bytes:
         body = ports + struct.pack("!IIBBHHH", 1, 0, 5 << 4, 2, 65535, 0, 0)
     elif probe.protocol == UDP:
         body = ports + struct.pack("!HH", 8, 0)
+    elif probe.protocol == ICMP:
+        body = b"\x08" + bytes(3) + ports  # an echo request whose identifier is the port
     else:
         body = ports + bytes(8)
     if probe.source[:12] == _MAPPED:

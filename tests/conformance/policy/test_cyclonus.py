@@ -9,10 +9,9 @@ from daemon.policy import PolicyTable
 from daemon.policy.compile import PolicyCompiler
 from daemon.policy.evaluate import Evaluator
 from ebpf.addresses import pack
-from tests.conformance.policy.cyclonus import Step, cases
+from tests.conformance.policy.cyclonus import CELLS, Step, cases
 from tests.support.policies import HERE, said
 
-CELLS = 123_669
 FAMILIES = pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
 
 

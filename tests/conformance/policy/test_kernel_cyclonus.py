@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.policy import Direction, PolicyTable
+from daemon.policy import Direction
+from daemon.policy.compile import PolicyCompiler
 from ebpf.addresses import pack
 from ebpf.datapath import Datapath
+from tests.conformance.policy.cyclonus import CELLS, cases
 from tests.conformance.policy.kernel import Probe, Verdict, verdicts
-
-compiler = pytest.importorskip("daemon.policy.compile", reason="there is no compiler of policies yet")
-cyclonus = pytest.importorskip("tests.conformance.policy.cyclonus", reason="there is no reader of the cases yet")
-
-CELLS = 123_669
-HERE = "here"
+from tests.support.policies import HERE
 
 
 @pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
 def test_the_programs_say_of_every_cell_what_cyclonus_says(datapath: Datapath, v6: bool) -> None:
     total, wrong = 0, []
-    for step in (step for steps in cyclonus.cases() for step in steps):
+    for step in (step for steps in cases() for step in steps):
         snapshot = step.snapshot(v6)
         addresses = {f"{pod.namespace}/{pod.name}": pack(pod.addresses[0]) for pod in snapshot.pods}
-        table: PolicyTable = compiler.PolicyCompiler(HERE).compile(snapshot)[-1]
+        table = PolicyCompiler(HERE).compile(snapshot)[-1]
         cells = list(step.cells())
         probes = [Probe(addresses[one], addresses[two], protocol, port) for one, two, protocol, port, _ in cells]
         found = verdicts(datapath, table, probes)
