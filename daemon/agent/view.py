@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 from daemon.agent import counters
 from daemon.agent.operate import Operate
 from daemon.agent.services_view import services
+from daemon.agent.subsystems import Subsystems
 from daemon.api import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
@@ -86,6 +87,7 @@ class View:
         self._started = time.monotonic_ns()
         self._store, self._builder = store, builder
         self._operate = Operate(agent)
+        self._subsystems = Subsystems(agent, reader)
 
     @property
     def store(self) -> FlowStore:
@@ -170,7 +172,8 @@ class View:
     def status(self) -> pb.StatusResponse:
         """The whole state; `flows` is filled in by the API."""
         agent, datapath = self._agent, self._datapath
-        warnings = list(self._warnings())
+        subsystems = self._subsystems.look()
+        warnings = [text for one in subsystems for text in one.warnings]
         address = agent.settings.metrics_address
         return pb.StatusResponse(
             health=pb.HEALTH_DEGRADED if warnings else pb.HEALTH_OK,
@@ -196,6 +199,7 @@ class View:
             services=sum(len(one.entry.frontends) for one in agent.programmer.applied),
             endpoints=len(self.directory.workloads()),
             metrics_port=int(address.rpartition(":")[2]) if address else 0,
+            subsystems=subsystems,
         )
 
     def maps(self) -> Sequence[pb.Map]:
@@ -264,20 +268,6 @@ class View:
         for metric, count in self._agent.flow_metrics.dropped().items():
             lost[f"metric {metric}, which has all the series it may"] = count
         return [pb.Loss(where=where, count=count) for where, count in lost.items()]
-
-    def _warnings(self) -> Iterator[str]:
-        for step, reason in self._agent.programmer.failures.items():
-            yield f"{step}: {reason}"
-        yield from self._agent.proxy.ports.failures.values()
-        if self._agent.programmer.sockets_left:
-            yield f"{self._agent.programmer.sockets_left} connected UDP sockets could not be taken from gone backends"
-        for program, reason in self._datapath.build.missing.items():
-            yield f"program {program} was refused by the kernel: {reason}"
-        for problem in self._agent.source.snapshot.problems:
-            if problem.severity is Severity.ERROR:
-                yield str(problem)
-        if not self._reader.is_alive():
-            yield "the reader of flow records has ended; restart the agent"
 
 
 def resident_bytes() -> int:
