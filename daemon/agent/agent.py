@@ -21,6 +21,7 @@ from daemon.agent.programmer import Programmer
 from daemon.agent.proxy import Proxy
 from daemon.agent.reader import Reader
 from daemon.agent.reload import taken_over
+from daemon.agent.report import Reporter
 from daemon.agent.serving import listener, peer
 from daemon.agent.view import View, agent_version
 from daemon.api import ApiServer, EventLog
@@ -108,9 +109,10 @@ class Agent:
         await server.start()
         self.witness.started()
         stack.push_async_callback(server.stop)
+        collector = AgentCollector(self.programmer.datapath, view, server.calls)
+        told = Exposition([self.flow_metrics.text], [collector, self.proxy])
+        view.reporter = Reporter(self, told)
         if self.settings.metrics_address:
-            collector = AgentCollector(self.programmer.datapath, view, server.calls)
-            told = Exposition([self.flow_metrics.text], [collector, self.proxy])
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)

@@ -49,7 +49,7 @@ class Subsystems:
     def look(self) -> list[pb.Subsystem]:
         """All parts, those that traffic depends on first."""
         steps = self._failed_steps()
-        parts = (
+        parts: tuple[tuple[str, str, list[str]], ...] = (
             ("datapath", self._datapath(), [*self._datapath_warnings(), *steps.get("datapath", [])]),
             ("services", self._services(), [*steps.get("services", []), *self._service_warnings()]),
             ("policy", self._policy(), steps.get("policy", [])),

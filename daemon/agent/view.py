@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from prometheus_client import Histogram
 
 from daemon.agent import counters
 from daemon.agent.operate import Operate
+from daemon.agent.report import Reporter
 from daemon.agent.services_view import services
 from daemon.agent.subsystems import Subsystems
 from daemon.api import EventLog
@@ -88,6 +89,7 @@ class View:
         self._store, self._builder = store, builder
         self._operate = Operate(agent)
         self._subsystems = Subsystems(agent, reader)
+        self.reporter: Reporter | None = None
 
     @property
     def store(self) -> FlowStore:
@@ -143,6 +145,12 @@ class View:
     async def verify(self) -> pb.VerifyResponse:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
         return await self._operate.verify()
+
+    async def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
+        """Files for a report of a problem, maps with that many entries; none while the agent is just starting."""
+        if self.reporter is not None:
+            async for part in self.reporter.parts(entries):
+                yield part
 
     @property
     def sockets_closed(self) -> int:
