@@ -1,7 +1,8 @@
 """Entry of `remora agent`: settings, log, signals, one event loop.
 
 The compiler, where it has to run, takes most of a second in a process of its own. So it is started first, and the
-rest of the agent is imported while it works.
+rest of the agent is imported while it works. Nothing heavy is imported before powers are given up: numpy starts a
+thread, and a thread that is there already would keep them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon import settings
 from daemon.agent import logs
-from ebpf import capabilities, features
-from ebpf.datapath import Datapath
+from ebpf import capabilities
 from ebpf.errors import RemoraError, UnsupportedError
+
+if TYPE_CHECKING:
+    from ebpf.datapath import Datapath
 
 OURS = {"daemon", "ebpf", "bpf_programs"}
 
@@ -46,6 +50,9 @@ def _give_up_power() -> None:
 
 
 def _open(loaded: settings.Settings) -> Datapath:
+    from ebpf import features
+    from ebpf.datapath import Datapath
+
     return Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), features.probe())
 
 

@@ -36,7 +36,7 @@ def town(root: None, tmp_path: Path) -> Iterator[tuple[TestNode, AgentProcess]]:
         yield made, agent
 
 
-def test_the_agent_keeps_six_capabilities_in_every_thread_and_cannot_gain_more(
+def test_the_agent_keeps_seven_capabilities_in_every_thread_and_cannot_gain_more(
     town: tuple[TestNode, AgentProcess],
 ) -> None:
     made, agent = town
@@ -50,6 +50,7 @@ def test_the_agent_keeps_six_capabilities_in_every_thread_and_cannot_gain_more(
     code = f"import socket; print(socket.create_connection(({VIP!r}, 80), timeout=5).recv(99).decode().split()[0])"
     assert made.output([sys.executable, "-c", code], "client").strip() == "backend"
     assert agent.until(lambda: agent.flows("--port", "8080"))
+    assert "failed" not in agent.log
 
 
 def test_the_compiler_has_a_set_of_its_own() -> None:
