@@ -212,11 +212,8 @@ def _lock(state: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip()
         file.close()
-        raise PinError(
-            f"another agent{f' ({holder})' if holder else ''} holds {state}",
-            hint="to upgrade it: systemctl restart remora, which touches no traffic; to run a second one beside it, give"
-            " this one its own bpffs and state_dir",
-        ) from error
+        hint = "stop it or restart its service, which touches no traffic; or give this one its own bpffs and state_dir"
+        raise PinError(f"another agent holds {state}{f' ({holder})' if holder else ''}", hint=hint) from error
     file.truncate(0)
     file.write(f"pid {os.getpid()}, version {_version()}")
     file.flush()

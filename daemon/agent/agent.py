@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -67,6 +68,8 @@ class Agent:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.stumbles: dict[str, tuple[float, str]] = {}
+        """when each task failed last (s, CLOCK_MONOTONIC), and why"""
 
     def stop(self) -> None:
         """Ask the agent to end."""
@@ -164,7 +167,8 @@ class Agent:
                 await work()
             except asyncio.CancelledError:
                 raise
-            except Exception:
+            except Exception as error:
+                self.stumbles[name] = (time.monotonic(), f"{type(error).__name__}: {error}")
                 log.exception("task %s failed; it starts anew in a second", name)
             await asyncio.sleep(1)
 

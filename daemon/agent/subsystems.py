@@ -6,6 +6,7 @@ is no reason to wake anybody. The sentences of all parts together are the agent'
 
 from __future__ import annotations
 
+import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 ALMOST_FULL = 0.95
 """part of a map that refuses what does not fit, from which on it is a warning"""
 
+RECENTLY = 60.0  # s for which a task that failed and was started anew is told
+
+_TASKS = {"discovery": "endpoints"}
+"""which part a task belongs to; all others are the datapath's"""
 _REFUSING = (MapType.HASH, MapType.LPM_TRIE)
 _STEPS = {
     "services": "services",
@@ -74,6 +79,10 @@ class Subsystems:
         for step, reason in list(self._agent.programmer.failures.items()):
             part = _STEPS.get(step) or _STEPS.get(step.split(" ")[0], "datapath")
             found.setdefault(part, []).append(f"{step}: {reason}")
+        for task, (when, reason) in list(self._agent.stumbles.items()):
+            if time.monotonic() - when < RECENTLY:
+                words = f"task {task} failed and starts anew: {reason}; the log has more"
+                found.setdefault(_TASKS.get(task, "datapath"), []).append(words)
         return found
 
     def _datapath(self) -> str:
