@@ -6,32 +6,32 @@ What is no pod, a plain network namespace, has none and is left to the setting `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from daemon.endpoints import Device
+from daemon.endpoints import Party
 from daemon.model.directory import packed
-from daemon.model.workload import IPAddress, Workload
 from daemon.policy import Isolation, PolicyTable
 from daemon.policy.reconcile import Guard
 
 _FREE = Isolation(0, 0)
 
 
-def wanted_guards(
-    devices: Iterable[Device], workloads: Iterable[Workload], table: PolicyTable, *, source_check: bool
-) -> dict[int, Guard]:
-    """The guard of each device, by ifindex. All devices of a pod enforce the same."""
-    pods = {address: one for one in workloads if one.namespace and one.ifindex for address in one.addresses}
-    homes = {device.ifindex: _home(device, pods) for device in devices}
+def wanted_guards(local: Iterable[Party], table: PolicyTable, *, source_check: bool) -> dict[int, Guard]:
+    """The guard of each device, by ifindex, of this node's parties. All devices of a pod enforce the same."""
     return {
-        ifindex: Guard(_isolation(home, table), source_check) for ifindex, home in homes.items() if home is not None
+        device.ifindex: Guard(isolation, source_check)
+        for party in local
+        if party.namespace
+        for isolation in (_isolation(party, table),)
+        for device in party.devices
     }
 
 
-def _home(device: Device, pods: Mapping[IPAddress, Workload]) -> Workload | None:
-    return next((pods[address] for address in device.addresses if address in pods), None)
+def addresses_here(local: Iterable[Party]) -> frozenset[bytes]:
+    """The addresses of this node's pods, as policies know them."""
+    return frozenset(packed(address) for party in local if party.namespace for address in party.addresses)
 
 
-def _isolation(home: Workload, table: PolicyTable) -> Isolation:
-    found = (table.workloads.get(packed(address)) for address in home.addresses)
+def _isolation(party: Party, table: PolicyTable) -> Isolation:
+    found = (table.workloads.get(packed(address)) for address in party.addresses)
     return next((one for one in found if one is not None), _FREE)

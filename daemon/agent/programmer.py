@@ -22,14 +22,12 @@ from typing import TypeVar
 
 from prometheus_client import Histogram
 
-from daemon.agent.guards import wanted_guards
+from daemon.agent.enforcement import Enforcement
 from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.snapshot import Snapshot
-from daemon.policy import PolicyTable
-from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale, lost_datagrams
@@ -58,7 +56,6 @@ class Programmer:
         self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
         self.applied: tuple[Applied, ...] = ()
-        self.policy = PolicyTable()
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
@@ -158,7 +155,7 @@ class Programmer:
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"], self._settings.node_port_networks)
         self.packet_path = PacketPath(_packet_rule(self._settings), maps["packet_clients"])
-        self._policies = PolicyReconciler(maps, self.datapath.rule_hits, self._settings.policy_flags())
+        self.policies = Enforcement(self.datapath, self._settings)
 
     def _close(self) -> None:
         self.datapath.close()
@@ -173,7 +170,7 @@ class Programmer:
         self._sync_devices(devices)
         self._sync_uplinks(devices)
         if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
-            self._guarded("policies", lambda: self._sync_policies(snapshot, devices))
+            self._guarded("policies", lambda: self._sync_policies(snapshot))
         self.last_sync = time.monotonic() - started
         self.syncs.observe(self.last_sync)
 
@@ -227,20 +224,9 @@ class Programmer:
             log.warning("two pods claim %s; the first one has it", address)
         self._contested = set(changes.contested)
 
-    def _sync_policies(self, snapshot: Snapshot, devices: Devices) -> None:
+    def _sync_policies(self, snapshot: Snapshot) -> None:
         """After the devices are attached: what a workload sends before its verdict is left to `policy_default`."""
-        table = self._compile_policies(snapshot)
-        guards = wanted_guards(
-            devices.devices, self._directory.workloads(), table, source_check=self._settings.source_check
-        )
-        changes = self._policies.apply(table, guards)
-        self.policy = table  # only now: what could not be programmed is not in force
-        if changes:
-            log.info("policies: %s", changes)
-
-    def _compile_policies(self, snapshot: Snapshot) -> PolicyTable:
-        """The policies of a snapshot. No source reads policies yet, so the table is the one before."""
-        return self.policy
+        self.policies.apply(snapshot, self._registry.local, self._settings.source_check)
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}

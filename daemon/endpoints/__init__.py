@@ -7,7 +7,19 @@ plain `ip netns`, because it asks only the kernel.
 
 from daemon.endpoints.device import Device, Devices, Uplink
 from daemon.endpoints.discovery import Discovery, scan
+from daemon.endpoints.joining import Party
 from daemon.endpoints.packet_path import PacketPath, Rule
 from daemon.endpoints.registry import Changes, WorkloadRegistry
 
-__all__ = ["Changes", "Device", "Devices", "Discovery", "PacketPath", "Rule", "Uplink", "WorkloadRegistry", "scan"]
+__all__ = [
+    "Changes",
+    "Device",
+    "Devices",
+    "Discovery",
+    "PacketPath",
+    "Party",
+    "Rule",
+    "Uplink",
+    "WorkloadRegistry",
+    "scan",
+]

@@ -48,6 +48,8 @@ class Snapshot:
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
     policies: tuple[NetworkPolicy, ...] = ()
     cluster_policies: tuple[ClusterNetworkPolicy, ...] = ()
+    unread: tuple[str, ...] = ()
+    """where policies may be of which no version was ever read"""
 
     def node(self, name: str) -> NodeObject | None:
         """The Node of that name, None where the source has none."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from daemon.policy.compile import FirstNumbers
 from daemon.policy.kernel_columns import (
     NOT_HELD,
     Held,
@@ -30,13 +31,15 @@ from daemon.policy.kernel_columns import (
 )
 from daemon.policy.kernel_covers import Covers
 from daemon.policy.kernel_state import KernelPolicy, Maps, read_policy, write_state
-from daemon.policy.table import ANY_CLASS, Isolation, PolicyTable, Ruleset
+from daemon.policy.table import ANY_CLASS, FIRST_CLASS, Isolation, PolicyTable, Ruleset
 from ebpf.constants import GuardFlag, PolicyFlag
 from ebpf.errors import MapFullError
 from ebpf.grace import wait_for_readers
 from ebpf.maps import PerCpuHash
 
 T = TypeVar("T")
+
+RULE_STRIDE = 1 << 16  # numbers of rules that one agent may use up
 
 _BOUNDED = ("classes", "networks", "rulesets", "policies", "guards")
 
@@ -96,6 +99,22 @@ class PolicyReconciler:
     def numbers(self) -> Mapping[int, int]:
         """The kernel's number of each of the table's rulesets that is in force."""
         return self._numbers
+
+    @property
+    def guarded(self) -> int:
+        """Devices that a state in force restricts or leaves free."""
+        return len(self._held.guards) if self._held else 0
+
+    def first_numbers(self) -> FirstNumbers:
+        """Where a compiler begins to count, so that no number of an agent before comes to mean something else."""
+        held = self._held or KernelPolicy()
+        entries = [entry for one in held.rulesets.values() for entry in one.entries]
+        classes = [*held.classes.values(), *held.networks.values(), *(entry.peer for entry in entries)]
+        rules = [entry.rule for entry in entries] + [one.default_rule for one in held.rulesets.values()]
+        highest = max((*rules, *self._hits.totals()), default=0)
+        # Connections carry rules that may be gone from the maps by now, so rules begin well above those that are left.
+        rule = (highest // RULE_STRIDE + 1) * RULE_STRIDE if highest else 1
+        return FirstNumbers(max((*classes, FIRST_CLASS - 1)) + 1, rule=rule)
 
     def apply(self, table: PolicyTable, guards: Mapping[int, Guard]) -> Changes:
         """Make the kernel judge by the table, each device by its guard.

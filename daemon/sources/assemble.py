@@ -60,6 +60,7 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),
+        unread=tuple(str(folder / name) for name, state in files.items() if state.unread),
     )
 
 

@@ -30,6 +30,11 @@ class FileState:
     content: Manifest = _NOTHING
     problem: Problem | None = None
 
+    @property
+    def unread(self) -> bool:
+        """Whether no version of it was ever read."""
+        return self.problem is not None and self.content is _NOTHING
+
 
 def scan(folder: Path, before: dict[str, FileState]) -> dict[str, FileState]:
     """The folder's files by name, sorted. Hidden files and other suffixes are passed over, folders not entered.

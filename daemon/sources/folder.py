@@ -117,4 +117,5 @@ class FolderSource:
         """The last snapshot with its age, and the problem that makes it the last."""
         kept = "its last content stays in force" if self._files else "nothing is in force"
         message = f"the folder cannot be read: {error.strerror}; {kept}; create it or name another one"
-        return replace(self.snapshot, problems=(Problem(str(self.path), 0, message),))
+        unread = self.snapshot.unread if self._files else (str(self.path),)
+        return replace(self.snapshot, problems=(Problem(str(self.path), 0, message),), unread=unread)

@@ -20,6 +20,7 @@ from daemon.model.objects import (
     Pod,
     Service,
 )
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +52,6 @@ RESOURCES = (
     Resource(Pod, "/api/v1/pods", fields="status.phase!=Succeeded,status.phase!=Failed"),
     Resource(Namespace, "/api/v1/namespaces"),
     Resource(NodeObject, "/api/v1/nodes"),
+    Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
+    Resource(ClusterNetworkPolicy, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", optional=True),
 )

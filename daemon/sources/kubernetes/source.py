@@ -18,6 +18,7 @@ import httpx2
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, Pod, Service
+from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Policy
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.kubernetes.config import Access
 from daemon.sources.kubernetes.reflector import Patience, Reflector
@@ -94,6 +95,9 @@ class KubernetesSource:
             pods=known[Pod].cache.all(),
             namespaces=known[Namespace].cache.all(),
             nodes=known[NodeObject].cache.all(),
+            policies=known[NetworkPolicy].cache.all(),
+            cluster_policies=known[ClusterNetworkPolicy].cache.all(),
+            unread=tuple(self._never_read()),
             problems=tuple(self._unreadable()),
             read_at=time.monotonic(),
         )
@@ -110,6 +114,13 @@ class KubernetesSource:
             names = ", ".join(one.resource.name for one in troubled)
             kept = "what is known stays in force" if self._told_at else "nothing is in force yet"
             yield Problem(self.path, 0, f"{names}: {troubled[0].trouble}; {kept}")
+
+    def _never_read(self) -> Iterable[str]:
+        """Policies of which not even an older version was understood."""
+        for kind, one in self._reflectors.items():
+            for name in one.unreadable:
+                if issubclass(kind, Policy) and one.cache.get(name) is None:
+                    yield f"{kind.__name__} {'/'.join(filter(None, name))}"
 
     def _unreadable(self) -> Iterable[Problem]:
         for one in self._reflectors.values():

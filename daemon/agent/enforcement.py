@@ -1,0 +1,102 @@
+"""Policies from a snapshot into the kernel: compile, put in force in order, and keep what was in force if that fails.
+
+What is asked is compared with what was asked last, so that a change of Services, of which there may be many a second,
+costs policies nothing. The compiler is as good as the snapshot: where a place may hold policies of which no version
+was ever read, an agent that finds the policies of another in the kernel leaves them in force, because half of the
+policies may be far less than half of the protection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from daemon.agent.guards import addresses_here, wanted_guards
+from daemon.endpoints import Party
+from daemon.model.differences import differences
+from daemon.model.objects import KubeObject
+from daemon.model.snapshot import Snapshot
+from daemon.policy import PolicyTable
+from daemon.policy.compile import PolicyCompiler
+from daemon.policy.names import Names
+from daemon.policy.reconcile import Changes, PolicyReconciler
+from daemon.settings import Settings
+from ebpf.datapath import Datapath
+from ebpf.errors import RemoraError
+
+log = logging.getLogger(__name__)
+
+
+class PolicyError(RemoraError):
+    """The policies in force are not those that are wanted."""
+
+
+class Wanted(NamedTuple):
+    """All that verdicts follow from."""
+
+    objects: tuple[tuple[KubeObject, ...], ...]
+    local: tuple[Party, ...]
+    names: Mapping[bytes, frozenset[str]]
+    source_check: bool
+
+    def same(self, other: Wanted) -> bool:
+        """Whether nothing is different, by the identity of objects."""
+        return (
+            self.names is other.names
+            and self.source_check is other.source_check
+            and (self.local is other.local or self.local == other.local)
+            and all(differences(*pair) == ([], []) for pair in zip(other.objects, self.objects, strict=True))
+        )
+
+
+class Enforcement:
+    """The policies of this node; for the programmer's thread."""
+
+    def __init__(self, datapath: Datapath, settings: Settings) -> None:
+        """Reads the maps; raises KernelError."""
+        self.reconciler = PolicyReconciler(datapath.maps, datapath.rule_hits, settings.policy_flags())
+        self.compiler = PolicyCompiler(settings.node, self.reconciler.first_numbers(), settings.policy_audit)
+        self.table = PolicyTable()
+        """what is in force"""
+        self.names = Names()
+        self._inherited = self.reconciler.guarded > 0
+        self._applied: Wanted | None = None
+
+    def apply(self, snapshot: Snapshot, local: tuple[Party, ...], source_check: bool) -> None:
+        """Put a snapshot's policies into force; raises RemoraError or ValueError with the old ones in force."""
+        wanted = _wanted(snapshot, local, self.names, source_check)
+        if self._applied is not None and wanted.same(self._applied):
+            self._applied = wanted
+            return
+        if self._inherited and snapshot.unread:
+            raise _kept(snapshot.unread)
+        self._applied = None
+        for table in self._compiled(snapshot, local):
+            self._put(table, local, source_check)
+        self._applied = _wanted(snapshot, local, self.names, source_check)
+        self._inherited = False
+
+    def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> Sequence[PolicyTable]:
+        try:
+            return self.compiler.compile(snapshot, self.names, addresses_here(local))
+        except Exception as error:  # whatever it is: services and flows go on, and the policies in force stay
+            log.exception("the policies could not be compiled")
+            what = f"the policies could not be compiled ({type(error).__name__}: {error})"
+            raise PolicyError(what, "the old ones stay in force; please report this with the policies") from error
+
+    def _put(self, table: PolicyTable, local: tuple[Party, ...], source_check: bool) -> None:
+        changes: Changes = self.reconciler.apply(table, wanted_guards(local, table, source_check=source_check))
+        self.table = table  # only now: what could not be programmed is not in force
+        if changes:
+            log.info("policies: %s", changes)
+
+
+def _wanted(snapshot: Snapshot, local: tuple[Party, ...], names: Names, source_check: bool) -> Wanted:
+    policies = snapshot.policies, snapshot.cluster_policies
+    return Wanted((*policies, snapshot.pods, snapshot.namespaces, snapshot.nodes), local, names.view, source_check)
+
+
+def _kept(unread: Sequence[str]) -> PolicyError:
+    what = f"{', '.join(unread[:3])} cannot be read and may hold policies, so those of the agent before stay in force"
+    return PolicyError(what, "repair or remove it; until then no change of policies or pods is taken over")
