@@ -71,7 +71,7 @@ class Reporter:
 
     def _policy(self) -> str:
         programmer = self._agent.programmer
-        table = programmer.policy
+        table = programmer.policies.table
         rules = {number: _rule(rule) for number, rule in table.rules.items()}
         told = {
             "rules": rules,

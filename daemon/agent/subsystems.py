@@ -124,7 +124,7 @@ class Subsystems:
 
     def _policy(self) -> str:
         programmer, totals = self._agent.programmer, self._totals()
-        table = programmer.policy
+        table = programmer.policies.table
         said = f"{_count(len(table.rules), 'rule')} for {_count(len(table.workloads), 'workload address', 'es')}"
         dropped, audited = int(totals[Counter.POLICY_DROPPED]), int(totals[Counter.POLICY_AUDITED])
         return f"{said}; {dropped:,} packets denied, {audited:,} would be by audited policies"

@@ -157,8 +157,8 @@ class Node:
 class Guest(Node):
     """Workloads on a bridge of their own in a namespace that is there already and stays as it is.
 
-    The bridge and the devices bear the prefix of `devices`, the workloads' namespaces the name; by these, and by nothing
-    else, they are found again and removed.
+    The bridge and the devices bear the prefix of `devices`, the workloads' namespaces the name; by these, and by
+    nothing else, they are found again and removed.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Guest(Node):
 def unrouted(home: Path, candidates: Sequence[IPv4Network | IPv6Network]) -> IPv4Network | IPv6Network | None:
     """The first of these networks that no route of the namespace at `home` touches, default routes apart."""
     taken = in_namespace(home, _routes, 2 if candidates[0].version == 4 else 10)
-    free = (one for one in candidates if not any(one.overlaps(other) for other in taken))  # type: ignore[arg-type]
+    free = (one for one in candidates if not any(one.overlaps(other) for other in taken))
     return next(free, None)
 
 
