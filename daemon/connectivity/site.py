@@ -20,7 +20,7 @@ from typing import Any
 from daemon.connectivity.objects import DNS_NAME, FILE, NAMESPACE, PODS, PORT, Plan
 from daemon.connectivity.results import FailedError
 from daemon.demo.agent import PACKAGES
-from daemon.demo.cgroups import Cgroup
+from daemon.demo.cgroups import Cgroup, remove
 from daemon.demo.processes import spawn, stop
 from daemon.demo.signals import Rest
 from daemon.demo.topology import Guest, unrouted
@@ -58,6 +58,7 @@ class Site:
 
     def __enter__(self) -> Site:
         self.remove_file()
+        remove(self.cgroup / NAMESPACE)  # of a test that was killed
         with ExitStack() as stack:
             self._group = Cgroup(str(self.cgroup / NAMESPACE))
             stack.enter_context(self._group)
