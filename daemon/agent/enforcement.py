@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 from daemon.agent.guards import addresses_here, wanted_guards
 from daemon.endpoints import Party
+from daemon.flows.metrics.policy import Decider
+from daemon.flows.ruled import Ruled
 from daemon.model.differences import differences
 from daemon.model.objects import KubeObject
 from daemon.model.snapshot import Snapshot
-from daemon.policy import PolicyTable
+from daemon.policy import Direction, PolicyTable
 from daemon.policy.compile import PolicyCompiler
 from daemon.policy.names import Names
 from daemon.policy.reconcile import Changes, PolicyReconciler
@@ -76,6 +78,23 @@ class Enforcement:
             self._put(table, local, source_check)
         self._applied = _wanted(snapshot, local, self.names, source_check)
         self._inherited = False
+
+    def ruled_by(self, number: int) -> Ruled | None:
+        """What the number of a rule in a flow stands for. Safe from any thread."""
+        table = self.table
+        rule = table.rules.get(number) or table.retired.get(number)
+        if rule is None or not rule.policies:
+            return None
+        return Ruled(rule.policies, rule.direction is Direction.INGRESS, rule.match.value, rule.words)
+
+    def policy_of(self, number: int) -> Decider | None:
+        """The same, as metrics name it: of several policies that isolate together the first."""
+        table = self.table
+        rule = table.rules.get(number) or table.retired.get(number)
+        if rule is None or not rule.policies:
+            return None
+        policy = rule.policies[0]
+        return Decider("/".join(filter(None, (policy.kind, policy.namespace, policy.name))), rule.match.word)
 
     def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> Sequence[PolicyTable]:
         try:
