@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -202,14 +203,25 @@ def _detach_all() -> list[str]:
 
 
 def _lock(state: Path) -> IO[str]:
-    """Hold the state folder; raises PinError where another agent does."""
+    """Hold the state folder, and say in it who does; raises PinError where another agent does."""
     state.mkdir(parents=True, exist_ok=True)
     file = (state / "lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        file.seek(0)
+        holder = file.read().strip()
         file.close()
-        raise PinError(
-            f"another agent holds {state}", hint="stop it, or give this one its own bpffs and state_dir"
-        ) from error
+        hint = "stop it or restart its service, which touches no traffic; or give this one its own bpffs and state_dir"
+        raise PinError(f"another agent holds {state}{f' ({holder})' if holder else ''}", hint=hint) from error
+    file.truncate(0)
+    file.write(f"pid {os.getpid()}, version {_version()}")
+    file.flush()
     return file
+
+
+def _version() -> str:
+    try:
+        return version("remora")
+    except PackageNotFoundError:
+        return "unknown"

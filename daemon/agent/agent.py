@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ from daemon.agent.programmer import Programmer
 from daemon.agent.proxy import Proxy
 from daemon.agent.reader import Reader
 from daemon.agent.reload import taken_over
+from daemon.agent.report import Reporter
 from daemon.agent.serving import listener, peer
 from daemon.agent.view import View, agent_version
 from daemon.api import ApiServer, EventLog
@@ -65,6 +67,8 @@ class Agent:
         self._changed = asyncio.Event()
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.stumbles: dict[str, tuple[float, str]] = {}
+        """when each task failed last (s, CLOCK_MONOTONIC), and why"""
 
     def stop(self) -> None:
         """Ask the agent to end."""
@@ -107,9 +111,10 @@ class Agent:
         await server.start()
         self.witness.started()
         stack.push_async_callback(server.stop)
+        collector = AgentCollector(self.programmer.datapath, view, server.calls)
+        told = Exposition([self.flow_metrics.text], [collector, self.proxy])
+        view.reporter = Reporter(self, told)
         if self.settings.metrics_address:
-            collector = AgentCollector(self.programmer.datapath, view, server.calls)
-            told = Exposition([self.flow_metrics.text], [collector, self.proxy])
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
@@ -164,7 +169,8 @@ class Agent:
                 await work()
             except asyncio.CancelledError:
                 raise
-            except Exception:
+            except Exception as error:
+                self.stumbles[name] = (time.monotonic(), f"{type(error).__name__}: {error}")
                 log.exception("task %s failed; it starts anew in a second", name)
             await asyncio.sleep(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import deque
 from datetime import UTC, datetime
 
 from daemon.settings import Settings
@@ -32,13 +33,36 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(told, ensure_ascii=False)
 
 
+class Recent(logging.Handler):
+    """The last lines of the log, kept for a report; long ones are cut, so it never holds more than two megabytes."""
+
+    LINES = 1_000
+    LENGTH = 2_000  # characters
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[str] = deque(maxlen=self.LINES)
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self._lines.append(self.format(record)[: self.LENGTH])
+
+    def text(self) -> str:
+        """The lines, oldest first."""
+        return "".join(f"{line}\n" for line in list(self._lines))
+
+
+RECENT = Recent()
+
+
 def begin(settings: Settings) -> None:
     """Write the log as the settings say; called again it takes new settings over."""
     people = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(TEXT) if people else JsonFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, RECENT]
     root.setLevel(settings.log_level.upper())
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)

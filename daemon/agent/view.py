@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,9 @@ from prometheus_client import Histogram
 
 from daemon.agent import counters
 from daemon.agent.operate import Operate
+from daemon.agent.report import Reporter
 from daemon.agent.services_view import services
+from daemon.agent.subsystems import Subsystems
 from daemon.api import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
@@ -86,6 +88,8 @@ class View:
         self._started = time.monotonic_ns()
         self._store, self._builder = store, builder
         self._operate = Operate(agent)
+        self._subsystems = Subsystems(agent, reader)
+        self.reporter: Reporter | None = None
 
     @property
     def store(self) -> FlowStore:
@@ -150,6 +154,12 @@ class View:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
         return await self._operate.verify()
 
+    async def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
+        """Files for a report of a problem, maps with that many entries; none while the agent is just starting."""
+        if self.reporter is not None:
+            async for part in self.reporter.parts(entries):
+                yield part
+
     @property
     def sockets_closed(self) -> int:
         """Connected UDP sockets that were closed because their backend was gone."""
@@ -178,7 +188,8 @@ class View:
     def status(self) -> pb.StatusResponse:
         """The whole state; `flows` is filled in by the API."""
         agent, datapath = self._agent, self._datapath
-        warnings = list(self._warnings())
+        subsystems = self._subsystems.look()
+        warnings = [text for one in subsystems for text in one.warnings]
         address = agent.settings.metrics_address
         enforced = agent.programmer.policies
         return pb.StatusResponse(
@@ -208,6 +219,7 @@ class View:
             restricted=enforced.restricted,
             guarded=enforced.guarded,
             metrics_port=int(address.rpartition(":")[2]) if address else 0,
+            subsystems=subsystems,
         )
 
     def maps(self) -> Sequence[pb.Map]:
@@ -276,20 +288,6 @@ class View:
         for metric, count in self._agent.flow_metrics.dropped().items():
             lost[f"metric {metric}, which has all the series it may"] = count
         return [pb.Loss(where=where, count=count) for where, count in lost.items()]
-
-    def _warnings(self) -> Iterator[str]:
-        for step, reason in self._agent.programmer.failures.items():
-            yield f"{step}: {reason}"
-        yield from self._agent.proxy.ports.failures.values()
-        if self._agent.programmer.sockets_left:
-            yield f"{self._agent.programmer.sockets_left} connected UDP sockets could not be taken from gone backends"
-        for program, reason in self._datapath.build.missing.items():
-            yield f"program {program} was refused by the kernel: {reason}"
-        for problem in self._agent.source.snapshot.problems:
-            if problem.severity is Severity.ERROR:
-                yield str(problem)
-        if not self._reader.is_alive():
-            yield "the reader of flow records has ended; restart the agent"
 
 
 def resident_bytes() -> int:

@@ -17,6 +17,8 @@ from daemon.flows.wire import Form
 from daemon.proto import observer_pb2, remora_pb2, remora_pb2_grpc
 from ebpf.errors import RemoraError
 
+CHUNK = 1024 * 1024  # bytes of a report in one message
+
 
 class AgentService(remora_pb2_grpc.AgentServicer):
     """`remora.v1.Agent`."""
@@ -79,6 +81,11 @@ class AgentService(remora_pb2_grpc.AgentServicer):
 
     async def ListMaps(self, request: remora_pb2.ListMapsRequest, context: Any) -> remora_pb2.ListMapsResponse:
         return remora_pb2.ListMapsResponse(maps=self._view.maps())
+
+    async def GetReport(self, request: remora_pb2.ReportRequest, context: Any) -> AsyncIterator[remora_pb2.ReportPart]:
+        async for name, content in self._view.report(request.entries):
+            for start in range(0, max(len(content), 1), CHUNK):
+                yield remora_pb2.ReportPart(name=name, content=content[start : start + CHUNK])
 
     async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
         """`GetFlowBatches`; see `daemon.api.server` for why its answers are bytes."""

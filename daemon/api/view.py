@@ -8,7 +8,7 @@ coroutine and does so elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from daemon.api.events import EventLog
@@ -82,6 +82,10 @@ class AgentView(Protocol):
 
     async def verify(self) -> remora_pb2.VerifyResponse:
         """The kernel's maps against the objects; raises RemoraError where a map cannot be read."""
+        ...
+
+    def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
+        """Files for a report of a problem, name and content; maps with that many entries."""
         ...
 
     def maps(self) -> Sequence[remora_pb2.Map]:

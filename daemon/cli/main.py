@@ -13,9 +13,11 @@ from daemon.cli.errors import CliError, Exit
 
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "agent": ("agent", "Run the agent on this host."),
+    "bugtool": ("bugtool", "Pack state of agent and host into one archive."),
     "cleanup": ("agent", "Detach and unpin everything of remora on this host."),
     "completion": ("completion", "Print the completion script of a shell."),
     "config": ("configure", "Keep how the agent is reached."),
+    "connectivity": ("connectivity", "Try steer, guard and watch end to end against the running agent."),
     "demo": ("agent", "A small shop of namespaces, with traffic and the live view."),
     "endpoint": ("listing", "Workloads, their addresses and devices."),
     "flows": ("top", "Flows added up: who talks to whom, how fast, with which errors."),

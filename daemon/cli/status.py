@@ -13,14 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from daemon.cli import jsonpb, options, serverstatus, times
 from daemon.cli.client import connect
-from daemon.cli.errors import Exit
+from daemon.cli.errors import Exit, UnreachableError, UsageError
 from daemon.cli.flowtext import escape
 from daemon.cli.observe import wants_colour
 from daemon.cli.server import Server
-from daemon.cli.tables import fitted, shorten, size
+from daemon.cli.tables import columns, fitted, shorten, size
 from daemon.proto import remora_pb2
 
 _WIDTH = 100
+_PERIOD = 0.5  # s between two looks while waiting
 _GREEN, _RED, _YELLOW = 32, 31, 33
 
 Paint = Callable[[int, str], str]
@@ -37,21 +38,57 @@ Paint = Callable[[int, str], str]
     help="Form; compact, dict, table and jsonpb are those of `hubble status`, for any server.",
 )
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
-def command(server: Server, output: str, color: str) -> int:
-    """State of the agent: kernel, programs, maps, sources, losses, warnings.
+@click.option("--wait", "patience", metavar="DURATION", help="Wait so long until it is healthy, also for an agent.")
+@click.option("--brief", is_flag=True, help="A line for each part of the agent, and what is wrong.")
+@click.option("--verbose", is_flag=True, help="Every place of every program, time of programs, sizes of entries.")
+def command(server: Server, output: str, color: str, patience: str | None, brief: bool, verbose: bool) -> int:
+    """State of the agent: its parts, kernel, programs, maps, sources, losses, warnings.
 
-    Exit codes: 0 healthy, 1 degraded, 3 agent not reachable.
+    Exit codes: 0 healthy, 1 degraded, 3 agent not reachable; with --wait, that of the last look.
     """
-    with connect(server) as client:
-        if output in serverstatus.FORMS:
+    if brief and verbose:
+        raise UsageError("--brief and --verbose exclude each other")
+    if output in serverstatus.FORMS:
+        with connect(server) as client:
             click.echo(serverstatus.report(client, output), nl=False)
-            return Exit.OK
-        status = client.agent.Status(remora_pb2.StatusRequest(), timeout=client.timeout)
+        return Exit.OK
+    status = _awaited(server, _seconds(patience)) if patience else ask(server)
+    paint = painter(wants_colour(color))
     if output == "json":
         click.echo(jsonpb.line(status))
+    elif brief:
+        click.echo("".join(f"{line}\n" for line in _brief(status, paint)), nl=False, color=True)
     else:
-        click.echo(render(status, painter(wants_colour(color))), nl=False, color=True)
+        click.echo(render(status, paint, verbose), nl=False, color=True)
     return Exit.OK if status.health == remora_pb2.HEALTH_OK else Exit.ERROR
+
+
+def ask(server: Server) -> remora_pb2.StatusResponse:
+    """The agent's state; raises UnreachableError."""
+    with connect(server) as client:
+        return client.agent.Status(remora_pb2.StatusRequest(), timeout=client.timeout)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return times.duration_ns(text) / 1e9
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from error
+
+
+def _awaited(server: Server, patience: float) -> remora_pb2.StatusResponse:
+    """The first healthy state within `patience` seconds, else the last one; raises UnreachableError."""
+    deadline = time.monotonic() + patience
+    while True:
+        late = time.monotonic() >= deadline
+        try:
+            status = ask(server)
+            if late or status.health == remora_pb2.HEALTH_OK:
+                return status
+        except UnreachableError:
+            if late:
+                raise
+        time.sleep(min(_PERIOD, max(deadline - time.monotonic(), 0)))
 
 
 def painter(colour: bool) -> Paint:
@@ -59,16 +96,17 @@ def painter(colour: bool) -> Paint:
     return lambda code, text: f"\x1b[{code}m{text}\x1b[0m" if colour else text
 
 
-def render(status: remora_pb2.StatusResponse, paint: Paint) -> str:
-    """The status as text, no line longer than 100 columns."""
+def render(status: remora_pb2.StatusResponse, paint: Paint, verbose: bool = False) -> str:
+    """The status as text, no line longer than 100 columns unless it is to be verbose."""
     sections = (
         ("", _head(status, paint)),
+        ("Parts", _parts(status, paint)),
         ("Warnings", [f"{paint(_RED, '!')} {shorten(escape(text), _WIDTH - 4)}" for text in status.warnings]),
         ("Flows", _flows(status)),
         ("Sources", [line for source in status.sources for line in _source(source, paint)]),
         ("Datapath", _counters(status.counters, paint)),
-        ("Programs", _programs(status.programs)),
-        ("Maps", map_lines(status.maps)),
+        ("Programs", _programs_closely(status.programs) if verbose else _programs(status.programs)),
+        ("Maps", _maps_closely(status.maps) if verbose else map_lines(status.maps)),
         ("Kernel", _features(status.features, paint)),
     )
     blocks = ["".join(_section(title, lines)) for title, lines in sections if lines]
@@ -103,6 +141,21 @@ def _head(status: remora_pb2.StatusResponse, paint: Paint) -> list[str]:
         shorten(", ".join(facts), _WIDTH),
         shorten(", ".join(places), _WIDTH),
         counts,
+    ]
+
+
+def _brief(status: remora_pb2.StatusResponse, paint: Paint) -> list[str]:
+    """The head, a line for each part, and every warning in full."""
+    return [_head(status, paint)[0], *_parts(status, paint), *(f"! {escape(text)}" for text in status.warnings)]
+
+
+def _parts(status: remora_pb2.StatusResponse, paint: Paint) -> list[str]:
+    rows = [
+        ["ok" if one.health == remora_pb2.HEALTH_OK else "degraded", one.name, one.words] for one in status.subsystems
+    ]
+    return [
+        line.replace(row[0], paint(_GREEN if row[0] == "ok" else _RED, row[0]), 1)
+        for row, line in zip(rows, _lines(rows), strict=True)
     ]
 
 
@@ -163,6 +216,17 @@ def _programs(programs: Sequence[remora_pb2.Program]) -> list[str]:
     return _lines(rows) if programs else []
 
 
+def _programs_closely(programs: Sequence[remora_pb2.Program]) -> list[str]:
+    """A line for each place; runs and time where the kernel counts them (sysctl kernel.bpf_stats_enabled)."""
+    rows = [["NAME", "HOOK", "ID", "RUNS", "PER RUN", "ATTACHED TO"]]
+    for one in programs:
+        each = f"{one.run_time_ns / one.run_count:.0f}ns" if one.run_count else "-"
+        head = [one.name, one.hook, str(one.id), f"{one.run_count:,}" if one.run_count else "-", each]
+        first, *more = list(one.attached) or ["nothing"]
+        rows += [[*head, first], *([""] * len(head) + [place] for place in more)]
+    return columns(rows, padding=2).splitlines() if programs else []
+
+
 def _places(places: Sequence[str]) -> str:
     if not places:
         return "nothing"
@@ -177,6 +241,23 @@ def map_lines(maps: Sequence[remora_pb2.Map]) -> list[str]:
         entries = "-" if one.uncounted else f"{one.entries:,}"
         rows.append([one.name, one.type, entries, f"{one.max_entries:,}", fill, one.purpose])
     return _lines(rows) if maps else []
+
+
+def _maps_closely(maps: Sequence[remora_pb2.Map]) -> list[str]:
+    """The table of maps with the sizes of their entries, and what happens to what does not fit."""
+    rows = [
+        [line, f"{one.key_bytes}+{one.value_bytes} bytes", _when_full(one.type)]
+        for line, one in zip(map_lines(maps)[1:], maps, strict=True)
+    ]
+    return columns([[map_lines(maps)[0], "KEY+VALUE", "WHEN FULL"], *rows], padding=2).splitlines() if maps else []
+
+
+def _when_full(kind: str) -> str:
+    if kind.startswith("lru"):
+        return "the oldest give way"
+    if "array" in kind:
+        return "is always full"
+    return "lost, counted" if kind == "ringbuf" else "refused"
 
 
 def _features(features: Sequence[remora_pb2.Feature], paint: Paint) -> list[str]:

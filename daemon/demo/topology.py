@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from pyroute2 import IPRoute, netns
+from pyroute2.netlink.exceptions import NetlinkError
 
 NAMESPACES = Path("/run/netns")
 SUBNETS = (IPv4Network("10.244.1.0/24"), IPv6Network("fd00:10:244:1::/64"))
@@ -53,6 +54,7 @@ class Node:
     def __init__(self, name: str, subnets: Sequence[IPv4Network | IPv6Network] = SUBNETS) -> None:
         self.name = name
         self.subnets = tuple(subnets)
+        self.bridge = BRIDGE
         self.spaces: dict[str, Space] = {}
         self._count = 0  # links made so far; names and default addresses follow from it
 
@@ -109,8 +111,13 @@ class Node:
             Path("/proc/sys", setting).write_text(value)
         with IPRoute() as ipr:
             ipr.link("set", index=1, state="up")
-            ipr.link("add", ifname=BRIDGE, kind="bridge")
-            index = ipr.link_lookup(ifname=BRIDGE)[0]
+        self._build()
+
+    def _build(self) -> None:
+        """The bridge that workloads hang on, with the node's own addresses."""
+        with IPRoute() as ipr:
+            ipr.link("add", ifname=self.bridge, kind="bridge")
+            index = ipr.link_lookup(ifname=self.bridge)[0]
             for gateway in self.gateways:
                 _add_address(ipr, index, gateway)
             ipr.link("set", index=index, state="up")
@@ -120,7 +127,7 @@ class Node:
             peer = {"ifname": _DEVICE, "net_ns_fd": namespace.fileno()}
             ipr.link("add", ifname=space.device, kind="veth", peer=peer)
             index = ipr.link_lookup(ifname=space.device)[0]
-            ipr.link("set", index=index, master=ipr.link_lookup(ifname=BRIDGE)[0], state="up")
+            ipr.link("set", index=index, master=ipr.link_lookup(ifname=self.bridge)[0], state="up")
 
     def _settle(self, space: Space) -> None:
         Path("/proc/sys/net/ipv6/conf", _DEVICE, "router_solicitations").write_text("0")  # nobody would answer
@@ -145,6 +152,59 @@ class Node:
         name = f"veth-{workload}"
         taken = {space.device for space in self.spaces.values()}
         return name if len(name) <= _NAME_MAX and name not in taken else f"veth{self._count}"
+
+
+class Guest(Node):
+    """Workloads on a bridge of their own in a namespace that is there already and stays as it is.
+
+    The bridge and the devices bear the prefix of `devices`, the workloads' namespaces the name; by these, and by
+    nothing else, they are found again and removed.
+    """
+
+    def __init__(
+        self, name: str, home: Path, subnets: Sequence[IPv4Network | IPv6Network] = SUBNETS, *, devices: str
+    ) -> None:
+        super().__init__(name, subnets)
+        self._home, self._prefix = home, devices
+        self.bridge = f"{devices}bridge"
+
+    @property
+    def path(self) -> Path:
+        """The namespace in which the bridge is."""
+        return self._home
+
+    def __enter__(self) -> Guest:
+        self.clear()
+        try:
+            in_namespace(self.path, self._build)
+        except BaseException:
+            self.clear()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what bears the name; does nothing where there is nothing. Processes in it have to be gone before."""
+        in_namespace(self.path, _delete_links, self._prefix)
+        remove(self.name)
+
+    def _device(self, workload: str) -> str:
+        return f"{self._prefix}{workload}"[:_NAME_MAX]
+
+
+def unrouted(home: Path, candidates: Sequence[IPv4Network | IPv6Network]) -> IPv4Network | IPv6Network | None:
+    """The first of these networks that no route of the namespace at `home` touches, default routes apart."""
+    taken = in_namespace(home, _routes, 2 if candidates[0].version == 4 else 10)
+    free = (one for one in candidates if not any(one.overlaps(other) for other in taken))
+    return next(free, None)
+
+
+def _routes(family: int) -> list[IPv4Network | IPv6Network]:
+    with IPRoute() as ipr:
+        found = [(route.get_attr("RTA_DST"), route["dst_len"]) for route in ipr.get_routes(family=family)]
+    return [ip_network(f"{address}/{length}", strict=False) for address, length in found if address and length]
 
 
 def in_namespace(path: Path, function: Callable[..., T], *args: Any) -> T:
@@ -188,6 +248,14 @@ def _delete_link(name: str) -> None:
     with IPRoute() as ipr:
         for index in ipr.link_lookup(ifname=name):
             ipr.link("del", index=index)
+
+
+def _delete_links(prefix: str) -> None:
+    with IPRoute() as ipr:
+        for link in ipr.get_links():
+            if link.get_attr("IFLA_IFNAME").startswith(prefix):
+                with suppress(NetlinkError):  # the other end of one that went before
+                    ipr.link("del", index=link["index"])
 
 
 def _interface(subnet: IPv4Network | IPv6Network, number: int) -> Interface:

@@ -27,7 +27,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("health", "version", "node", "kernel", "pid", "uptime_ns", "resident_bytes", "config", "pins", "origin", "features", "programs", "maps", "sources", "counters", "flows", "losses", "warnings", "services", "endpoints", "metrics_port", "policies", "restricted", "guarded")
+    __slots__ = ("health", "version", "node", "kernel", "pid", "uptime_ns", "resident_bytes", "config", "pins", "origin", "features", "programs", "maps", "sources", "counters", "flows", "losses", "warnings", "services", "endpoints", "metrics_port", "policies", "restricted", "guarded", "subsystems")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,7 @@ class StatusResponse(_message.Message):
     POLICIES_FIELD_NUMBER: _ClassVar[int]
     RESTRICTED_FIELD_NUMBER: _ClassVar[int]
     GUARDED_FIELD_NUMBER: _ClassVar[int]
+    SUBSYSTEMS_FIELD_NUMBER: _ClassVar[int]
     health: Health
     version: str
     node: str
@@ -76,7 +77,20 @@ class StatusResponse(_message.Message):
     policies: int
     restricted: int
     guarded: int
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., kernel: _Optional[str] = ..., pid: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config: _Optional[str] = ..., pins: _Optional[str] = ..., origin: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., programs: _Optional[_Iterable[_Union[Program, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., flows: _Optional[_Union[FlowState, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., services: _Optional[int] = ..., endpoints: _Optional[int] = ..., metrics_port: _Optional[int] = ..., policies: _Optional[int] = ..., restricted: _Optional[int] = ..., guarded: _Optional[int] = ...) -> None: ...
+    subsystems: _containers.RepeatedCompositeFieldContainer[Subsystem]
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., kernel: _Optional[str] = ..., pid: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config: _Optional[str] = ..., pins: _Optional[str] = ..., origin: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., programs: _Optional[_Iterable[_Union[Program, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., flows: _Optional[_Union[FlowState, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., services: _Optional[int] = ..., endpoints: _Optional[int] = ..., metrics_port: _Optional[int] = ..., policies: _Optional[int] = ..., restricted: _Optional[int] = ..., guarded: _Optional[int] = ..., subsystems: _Optional[_Iterable[_Union[Subsystem, _Mapping]]] = ...) -> None: ...
+
+class Subsystem(_message.Message):
+    __slots__ = ("name", "health", "words", "warnings")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    health: Health
+    words: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., health: _Optional[_Union[Health, str]] = ..., words: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Feature(_message.Message):
     __slots__ = ("name", "present", "purpose", "required")
@@ -746,3 +760,17 @@ class FlowItem(_message.Message):
     response: _observer_pb2.GetFlowsResponse
     extra: FlowExtra
     def __init__(self, response: _Optional[_Union[_observer_pb2.GetFlowsResponse, _Mapping]] = ..., extra: _Optional[_Union[FlowExtra, _Mapping]] = ...) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: int
+    def __init__(self, entries: _Optional[int] = ...) -> None: ...
+
+class ReportPart(_message.Message):
+    __slots__ = ("name", "content")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    content: bytes
+    def __init__(self, name: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...

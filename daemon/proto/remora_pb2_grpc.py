@@ -95,6 +95,11 @@ class AgentStub:
                 request_serializer=daemon_dot_proto_dot_observer__pb2.GetFlowsRequest.SerializeToString,
                 response_deserializer=daemon_dot_proto_dot_remora__pb2.FlowBatch.FromString,
                 _registered_method=True)
+        self.GetReport = channel.unary_stream(
+                '/remora.v1.Agent/GetReport',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ReportRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ReportPart.FromString,
+                _registered_method=True)
 
 
 class AgentServicer:
@@ -184,6 +189,13 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReport(self, request, context):
+        """What the agent itself can tell for a report of a problem: settings, log, metrics, contents of maps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -246,6 +258,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.GetFlowBatches,
                     request_deserializer=daemon_dot_proto_dot_observer__pb2.GetFlowsRequest.FromString,
                     response_serializer=daemon_dot_proto_dot_remora__pb2.FlowBatch.SerializeToString,
+            ),
+            'GetReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ReportRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ReportPart.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -572,6 +589,33 @@ class Agent:
             '/remora.v1.Agent/GetFlowBatches',
             daemon_dot_proto_dot_observer__pb2.GetFlowsRequest.SerializeToString,
             daemon_dot_proto_dot_remora__pb2.FlowBatch.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/remora.v1.Agent/GetReport',
+            daemon_dot_proto_dot_remora__pb2.ReportRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ReportPart.FromString,
             options,
             channel_credentials,
             insecure,

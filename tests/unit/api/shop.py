@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -48,6 +48,7 @@ class FakeView:
         self.enforced = remora_pb2.ListPoliciesResponse()
         self.policy_answer = remora_pb2.ExplainPolicyResponse(passes=True)
         self.broken = False
+        self.log = b"a line\n"
         self.events = EventLog()
 
     def uptime_ns(self) -> int:
@@ -86,6 +87,10 @@ class FakeView:
         if self.broken:
             raise KernelError("cannot read map services", 12)
         return self.verified
+
+    async def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
+        yield "log.jsonl", self.log
+        yield "maps/services.jsonl", b"entry\n" * entries
 
     def maps(self) -> Sequence[remora_pb2.Map]:
         return [

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,6 +120,10 @@ def healthy_state() -> remora_pb2.StatusResponse:
             remora_pb2.Counter(name="truncated", meaning="packets cut off", fault=True),
         ],
         metrics_port=9_965,
+        subsystems=[
+            remora_pb2.Subsystem(name="datapath", health=remora_pb2.HEALTH_OK, words="reused; on 2 workload devices"),
+            remora_pb2.Subsystem(name="sources", health=remora_pb2.HEALTH_OK, words="folder, 12 s old"),
+        ],
         services=3,
         endpoints=6,
     )
@@ -152,6 +157,41 @@ def test_status_of_a_degraded_agent_says_what_is_wrong_and_fails(remora: Remora,
     assert "problem shop.yaml:14: spec.ports is missing" in out
     assert "17 lost in the flow ring" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_status_names_the_part_that_is_degraded(remora: Remora, view: FakeView) -> None:
+    view.state = healthy_state()
+    view.state.health = remora_pb2.HEALTH_DEGRADED
+    view.state.subsystems[1].health = remora_pb2.HEALTH_DEGRADED
+    view.state.warnings.append("shop.yaml:14: " + "a long reason " * 20)
+    code, out, _ = remora("status", "--brief")
+    head, first, second, warning = out.splitlines()
+    assert (code, head) == (1, "remora 1.2.3 on node-1: degraded")
+    assert first.split()[:2] == ["ok", "datapath"]
+    assert second.split()[:2] == ["degraded", "sources"]
+    assert warning.endswith("a long reason ")
+
+
+def test_status_verbose_has_a_line_for_each_place(remora: Remora, view: FakeView) -> None:
+    view.state = healthy_state()
+    _, out, _ = remora("status", "--verbose")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["from_endpoint", "tc", "31", "-", "-", "veth1"] in lines
+    assert ["veth2"] in lines
+    assert any("0+0 bytes" in line and line.endswith("refused") for line in out.splitlines())
+
+
+def test_status_waits_until_the_agent_is_healthy_and_no_longer(remora: Remora, view: FakeView) -> None:
+    view.state = healthy_state()
+    view.state.health = remora_pb2.HEALTH_DEGRADED
+    assert remora("status", "--wait", "50ms")[0] == 1
+    timer = threading.Timer(0.3, lambda: setattr(view.state, "health", remora_pb2.HEALTH_OK))
+    timer.start()
+    assert remora("status", "--wait", "20s")[0] == 0
+    timer.join()
+    code, _, error = remora("status", "--wait", "50ms", "--server", "unix:///nowhere/none.sock")
+    assert (code, "no agent listens" in error) == (3, True)
+    assert remora("status", "--wait", "soon")[0] == 2
 
 
 def test_status_json_holds_everything(remora: Remora, view: FakeView) -> None:
