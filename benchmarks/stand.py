@@ -203,6 +203,10 @@ class Stand:
         manifests = [_pod(name, self.address(name)) for name in (CLIENT, SERVER)] + _service(self.address(SERVER))
         STAGE.manifests.mkdir()
         (STAGE.manifests / "bench.yaml").write_text(yaml.safe_dump_all(manifests))
+        self.configure()
+
+    def configure(self, **more: Any) -> None:
+        """Write the settings of the next agent."""
         settings = {
             "node_name": STAGE.name,
             "manifests": str(STAGE.manifests),
@@ -211,7 +215,7 @@ class Stand:
             "socket": str(STAGE.socket),
             "cgroup": str(self._workloads),
         }
-        STAGE.settings.write_text(yaml.safe_dump(settings))
+        STAGE.settings.write_text(yaml.safe_dump(settings | more))
 
 
 @contextmanager

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.integration import shop as manifests
-from tests.support.agent import ROOT, AgentProcess, agent_on
+from tests.support.agent import AgentProcess, agent_on
 from tests.support.apiserver_process import Remote
 from tests.support.netns import TestNode, node
 from tests.support.whoami import __file__ as WHOAMI
@@ -39,23 +38,11 @@ class Town:
         return {one["address"] for one in self.agent.json("service", "list").get("services", [])}
 
 
-def kubeconfig(folder: Path, url: str) -> Path:
-    path = folder / "kubeconfig"
-    told = {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "agent"}}],
-        "clusters": [{"name": "test", "cluster": {"server": url}}],
-        "users": [{"name": "agent", "user": {"token": "not-a-real-one"}}],
-    }
-    path.write_text(yaml.safe_dump(told))
-    return path
-
-
 @pytest.fixture
 def town(root: None, tmp_path: Path) -> Iterator[Town]:
     with node() as made:
-        api = Remote.start(made, tmp_path, str(ROOT))
-        path = kubeconfig(tmp_path, api.url)
+        api = Remote.start(made.popen, tmp_path)
+        path = api.kubeconfig(tmp_path)
         with agent_on(made, tmp_path, source="kubernetes", kubeconfig=str(path)) as agent:
             for workload in ("client", "backend"):
                 made.add(workload)

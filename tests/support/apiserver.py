@@ -15,6 +15,7 @@ import contextlib
 import json
 import socket
 import struct
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,10 @@ class Store:
     def delete(self, kind: str, namespace: str, name: str) -> None:
         gone = self.objects[PATHS[kind]][namespace, name]
         self._enter(PATHS[kind], gone, deleted=True)
+
+    def since(self, version: int) -> list[Change]:
+        """The changes after a version."""
+        return self.log[bisect_right(self.log, version, key=lambda one: one.version) :]
 
     def compact(self) -> None:
         """Forget history."""
@@ -257,7 +262,7 @@ class ApiServer:
         while loop.time() < deadline:
             while pending:
                 yield pending.pop(0)
-            for change in [one for one in self.store.log if one.version > version]:
+            for change in self.store.since(version):
                 version = change.version
                 if change.path == path and (line := _event(change, wanted)):
                     yield line

@@ -1,7 +1,8 @@
 """The tests' API server as a process of its own, told what to do by lines of JSON on a unix socket.
 
 `{"put": [objects]}`, `{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
-`{"clear": true}`. Each line is answered by one: the store's version. The first line printed is the server's port.
+`{"clear": true}`; and faults: `{"cut": RESET}`, `{"inject": LINE}`, `{"fail": [codes]}`, `{"dribble": BOOL}`,
+`{"mute": BOOL}`. Each line is answered by one: the store's version. The first line printed is the server's port.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.support.apiserver import ApiServer, Store
-from tests.support.netns import TestNode
+import yaml
 
+from tests.support.apiserver import ApiServer, Store
+
+ROOT = str(Path(__file__).parents[2])
 INTERPRETER = [sys.executable, "-m", "tests.support.apiserver_process"]
 
 
@@ -29,11 +33,11 @@ class Remote:
     port: int
 
     @classmethod
-    def start(cls, node: TestNode, folder: Path, pythonpath: str) -> Remote:
-        """Run a server in the node's namespace; it is stopped with the node."""
+    def start(cls, spawn: Callable[..., subprocess.Popen[bytes]], folder: Path) -> Remote:
+        """Run a server with `spawn`, which decides where, and ends it."""
         path = folder / "apiserver.sock"
         argv = [*INTERPRETER, str(path)]
-        process = node.popen(argv, environment={"PYTHONPATH": pythonpath}, stdout=subprocess.PIPE)
+        process = spawn(argv, environment={"PYTHONPATH": ROOT}, stdout=subprocess.PIPE)
         assert process.stdout
         port = int(process.stdout.readline())
         control = socket.socket(socket.AF_UNIX)
@@ -43,6 +47,18 @@ class Remote:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def kubeconfig(self, folder: Path) -> Path:
+        """A file that leads to the server."""
+        path = folder / "kubeconfig"
+        told = {
+            "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "agent"}}],
+            "clusters": [{"name": "test", "cluster": {"server": self.url}}],
+            "users": [{"name": "agent", "user": {"token": "not-a-real-one"}}],
+        }
+        path.write_text(yaml.safe_dump(told))
+        return path
 
     def tell(self, **command: Any) -> int:
         """Carry out one command; the store's version."""
@@ -77,6 +93,16 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
             await server.start()
         case {"compact": True}:
             server.store.compact()
+        case {"cut": bool(reset)}:
+            server.cut(reset)
+        case {"inject": str(line)}:
+            server.inject(line)
+        case {"fail": [*codes]}:
+            server.fail = [(code, {}) for code in codes]
+        case {"dribble": bool(slowly)}:
+            server.dribble = slowly
+        case {"mute": bool(silent)}:
+            server.mute = silent
         case {"clear": True}:
             version = server.store.version
             server.store = Store(version + 1000)
