@@ -34,6 +34,7 @@ OPENING = 60 * SECOND  # TCP without a finished handshake
 HALF_CLOSED = 3600 * SECOND  # one side has said that it is done, as the kernel's CLOSE_WAIT under kube-proxy
 ESTABLISHED = 8000 * SECOND  # above the two hours of Linux' keep-alive
 DATAGRAMS = 60 * SECOND  # UDP
+DIRECT_CLOSED = 60 * SECOND  # a FIN of a client whose backend answers it directly: nothing tells when that is done
 FIN, RST, ACK = 1, 4, 16
 
 _OPAQUE = np.dtype((np.void, RECORD_SIZE))
