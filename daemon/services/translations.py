@@ -51,8 +51,12 @@ def ended(table: HashMap, now: int) -> Iterator[tuple[Columns, Columns, Columns]
         keys, values = keys[maybe], values[maybe]
         others = opposite(keys, values)
         halves = _looked_up(table, others)
-        flags, last = halves["flags"], np.maximum(values["last"], halves["last"])
-        over = now - last.astype(np.int64) > _limits(keys["proto"], values["flags"], flags)
+        direct = values["marks"] & TranslationMark.DIRECT != 0
+        flags = np.where(direct, values["flags"], halves["flags"])
+        limits = _limits(keys["proto"], values["flags"], flags)
+        limits[direct & (flags & (FIN | RST) == FIN)] = DIRECT_CLOSED
+        last = np.maximum(values["last"], halves["last"])
+        over = now - last.astype(np.int64) > limits
         table.delete(np.concatenate((keys[over], others[over])))
         yield _clients_first((keys[over], values[over]), (others[over], halves[over]))
 
@@ -63,7 +67,8 @@ def cut_stale(table: HashMap, applied: Iterable[Applied], wanted: ServiceTable) 
     known = _flows((number, record) for number, entry in ports.items() for record in records(entry.backends))
     cut = 0
     for keys, values in table.chunks():
-        udp = (keys["proto"] == socket.IPPROTO_UDP) & (values["marks"] & TranslationMark.REPLY == 0)
+        ours = values["service"] != 0  # else the Service is known to the node that the client asked
+        udp = (keys["proto"] == socket.IPPROTO_UDP) & (values["marks"] & TranslationMark.REPLY == 0) & ours
         keys, values = keys[udp], values[udp]
         flows = _flows(zip(values["service"].tolist(), map(bytes, backends(values)), strict=True))
         stale = ~np.isin(flows, known)
