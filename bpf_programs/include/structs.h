@@ -13,6 +13,7 @@
 
 #define COMM_LEN 16
 #define MAC_LEN 6
+#define MAGLEV_ROW 128
 
 /* bytes of a message's head that are copied to user space */
 #ifndef PAYLOAD_MAX
@@ -251,13 +252,12 @@ struct maglev {
 	u32 places; /* of the table */
 };
 
-#define MAGLEV_ROW 128 /* places of a table that lie in one map entry */
-
 struct maglev_key {
 	u32 table;
 	u32 row;
 };
 
+/* Places of a table that lie in one entry. */
 struct maglev_row {
 	u16 index[MAGLEV_ROW];
 };
