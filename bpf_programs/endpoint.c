@@ -148,7 +148,7 @@ static inline int answer_out(struct __sk_buff *skb, struct packet *p, struct pac
 	struct translation *t = translation_find(p, q);
 
 	if (t && t->marks == (TRANSLATION_REPLY | TRANSLATION_ROUTE))
-		return translation_take(skb, p, q, t);
+		return translation_take(skb, p, q, t, false);
 	return q ? detour_error(skb, p, q) : TC_ACT_UNSPEC;
 }
 

@@ -12,11 +12,14 @@
 #include "include/common.h"
 #include "include/detour.h"
 #include "include/fragment.h"
+#include "include/maglev.h"
 #include "include/payload.h"
 #include "include/translation.h"
 
 #define PORT_TRIES 32
 #define EEXIST_ 17
+#define REFUSALS_TOLD                                                                                                  \
+	1000           /* records of first packets that go nowhere, a second and CPU: a flood is counted, not told */
 #define PACKET_HOST_ 0 /* skb->pkt_type: the frame is for us */
 
 /* Both directions of a connection that is about to be opened. */
@@ -28,6 +31,26 @@ struct opening {
 };
 
 BPF_PERCPU_ARRAY(opening_scratch, struct opening, 1);
+BPF_PERCPU_ARRAY(refusal_scratch, struct budget, 1);
+
+/* May one more refusal be told in this second? */
+static inline bool refusal_told(void)
+{
+	u64 window = coarse_now() / NS_PER_SECOND;
+	u32 zero = 0;
+	struct budget *budget = refusal_scratch.lookup(&zero);
+
+	if (!budget)
+		return false;
+	if (budget->window != window) {
+		budget->window = window;
+		budget->used = 0;
+	}
+	if (budget->used++ < REFUSALS_TOLD)
+		return true;
+	count(COUNTER_OUTSIDE_UNTOLD, 1);
+	return false;
+}
 
 /* A flow record about the first packet of a connection, or one that goes nowhere. */
 static inline void tell(struct __sk_buff *skb, struct packet *p, u32 service, u8 reason)
@@ -39,6 +62,8 @@ static inline void tell(struct __sk_buff *skb, struct packet *p, u32 service, u8
 	u32 zero = 0;
 	u64 now = bpf_ktime_get_ns();
 
+	if (reason != DROP_NONE && !refusal_told())
+		return;
 	connection_key(&key, p, skb->ifindex, false);
 	c = connection_new(&key, p, false);
 	e = payload_scratch.lookup(&zero);
@@ -86,13 +111,30 @@ static inline bool own_address(struct __sk_buff *skb, struct packet *p, const u3
 	return is_set(out);
 }
 
-/* Does the client keep its address? Where the node's stack takes the packet, hidden it would be a martian there. */
-static inline bool keeps_address(struct choice *choice)
+/* Do backends answer clients themselves, by this packet's protocol? */
+static inline bool answers_directly(struct packet *p)
+{
+	u32 zero = 0;
+	struct node *own = node.lookup(&zero);
+
+	return own && own->flags & (p->proto == IPPROTO_TCP_ ? NODE_DIRECT_TCP : NODE_DIRECT_UDP);
+}
+
+/*
+ * What is done with the client of a connection, as marks of its entry. It keeps
+ * its address where the node's stack takes the packet (hidden it would be a
+ * martian there), and where a workload's own node answers; else it is hidden.
+ */
+static inline u8 opening_marks(struct packet *p, struct choice *choice)
 {
 	struct address *known = addresses.lookup((struct address_key *)choice->backend->addr);
 
-	return choice->scope == SCOPE_OUTSIDE || choice->flags & FRONTEND_HOST_PORT ||
-	       (known && known->workload == RESERVED_HOST);
+	if (choice->scope == SCOPE_OUTSIDE || choice->flags & FRONTEND_HOST_PORT ||
+	    (known && known->workload == RESERVED_HOST))
+		return 0;
+	if (!known || !answers_directly(p))
+		return TRANSLATION_ROUTE;
+	return known->ifindex ? 0 : TRANSLATION_ROUTE | TRANSLATION_DIRECT;
 }
 
 static inline u16 any_port(void)
@@ -100,21 +142,22 @@ static inline u16 any_port(void)
 	return SNAT_PORT_FIRST + bpf_get_prandom_u32() % (SNAT_PORT_LAST - SNAT_PORT_FIRST + 1);
 }
 
-static inline void opening_fill(struct opening *o, struct packet *p, struct choice *choice, bool kept, u32 ifindex)
+static inline void opening_fill(struct opening *o, struct packet *p, struct backend *backend, u8 marks, u32 ifindex)
 {
+	bool kept = marks != TRANSLATION_ROUTE;
 	u64 now = coarse_now();
 
 	translation_key(&o->there_key, p);
-	copy_address(o->there.dst, choice->backend->addr);
-	o->there.dst_port = bpf_ntohs(choice->backend->port);
+	copy_address(o->there.src, p->src);
+	copy_address(o->there.dst, backend->addr);
+	o->there.dst_port = bpf_ntohs(backend->port);
 	o->there.src_port = p->src_port;
 	if (!kept && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
 		o->there.src_port = any_port();
 	o->there.started = now;
 	o->there.last = now;
-	o->there.service = choice->service;
 	o->there.ifindex = ifindex;
-	o->there.marks = kept ? 0 : TRANSLATION_ROUTE;
+	o->there.marks = marks;
 	o->back = o->there;
 	o->back.marks |= TRANSLATION_REPLY;
 	copy_address(o->back.src, p->dst);
@@ -139,20 +182,25 @@ static inline int opening_reserve(struct opening *o)
 	return result;
 }
 
-/* Write both entries, the answers' first; the reason why it cannot be, DROP_NONE: it is done. */
+/*
+ * Write both entries, the answers' first; the reason why it cannot be, DROP_NONE:
+ * it is done. Of a connection that is answered directly no answer is seen here.
+ */
 static inline u8 opening_keep(struct opening *o, u8 proto)
 {
-	int result;
+	bool direct = o->there.marks & TRANSLATION_DIRECT;
+	int result = 0;
 
 	translation_opposite(&o->back_key, &o->there, proto);
-	result = opening_reserve(o);
+	if (!direct)
+		result = opening_reserve(o);
 	if (result == -EEXIST_) {
 		count(COUNTER_OUTSIDE_NO_PORT, 1);
 		return DROP_NO_PORT;
 	}
 	if (result == 0) {
 		result = translations.insert(&o->there_key, &o->there);
-		if (result < 0)
+		if (result < 0 && !direct)
 			translations.delete(&o->back_key);
 	}
 	if (result == 0)
@@ -165,16 +213,15 @@ static inline u8 opening_keep(struct opening *o, u8 proto)
 static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice)
 {
 	u32 zero = 0;
-	bool kept = keeps_address(choice);
+	u8 marks = opening_marks(p, choice);
 	struct opening *o = opening_scratch.lookup(&zero);
 
 	if (!o)
 		return DROP_TABLE_FULL;
 	__builtin_memset(o, 0, sizeof(*o));
-	opening_fill(o, p, choice, kept, skb->ifindex);
-	if (kept) {
-		copy_address(o->there.src, p->src);
-	} else if (!own_address(skb, p, o->there.dst, o->there.src)) {
+	opening_fill(o, p, choice->backend, marks, skb->ifindex);
+	o->there.service = o->back.service = choice->service;
+	if (marks == TRANSLATION_ROUTE && !own_address(skb, p, o->there.dst, o->there.src)) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
 		return DROP_NO_ROUTE;
 	}
@@ -203,6 +250,7 @@ static inline struct translation *open_outside(struct __sk_buff *skb, struct pac
 
 	if (!frontend)
 		return 0;
+	choice.preferred = maglev_backend(p, frontend->service, frontend->affinity);
 	found = service_draw(frontend, p->dst, &choice);
 	if (found == LOOKUP_BROKEN) {
 		count(COUNTER_SERVICE_NO_BACKEND, 1);
@@ -242,6 +290,65 @@ static inline struct translation *still_open(struct packet *p, struct translatio
 	return 0;
 }
 
+/* The two ends of an answer's entry are those of the frontend that a node told. */
+static inline void answer_as(struct translation *back, struct backend *frontend)
+{
+	copy_address(back->src, frontend->addr);
+	back->src_port = bpf_ntohs(frontend->port);
+}
+
+/* A first packet that another node sent here for `frontend`: answers are to have its address. */
+static inline u8 direct_open(struct __sk_buff *skb, struct packet *p, struct backend *frontend)
+{
+	struct backend own = {.port = bpf_htons(p->dst_port)};
+	u32 zero = 0;
+	struct opening *o = opening_scratch.lookup(&zero);
+
+	if (!o)
+		return DROP_TABLE_FULL;
+	__builtin_memset(o, 0, sizeof(*o));
+	copy_address(own.addr, p->dst);
+	opening_fill(o, p, &own, 0, skb->ifindex);
+	answer_as(&o->back, frontend);
+	count(COUNTER_OUTSIDE_DIRECT, 1);
+	return opening_keep(o, p->proto);
+}
+
+/*
+ * The entry of a packet that another node sent on for `frontend`; 0 where it cannot
+ * be answered. The same client may reach the same backend by two frontends with
+ * one port: of UDP the last packet says which answers get, of TCP a second
+ * connection cannot be.
+ */
+static inline struct translation *direct_take(struct __sk_buff *skb, struct packet *p, struct translation *t,
+					      struct backend *frontend)
+{
+	struct translation_key back_key = {};
+	struct translation *back;
+
+	if (!t)
+		return direct_open(skb, p, frontend) == DROP_NONE ? translation_of(p) : 0;
+	translation_opposite(&back_key, t, p->proto);
+	back = translations.lookup(&back_key);
+	if (!back)
+		return 0;
+	if (p->proto == IPPROTO_UDP_)
+		answer_as(back, frontend);
+	return back->src_port == bpf_ntohs(frontend->port) && same_address(back->src, frontend->addr) ? t : 0;
+}
+
+/* Is the packet one that another node may have sent here for a frontend: to a workload of this node, or the node? */
+static inline bool direct_comes(struct packet *p)
+{
+	struct address *known;
+
+	if (p->l4 - p->l3 <= (p->family == 4 ? sizeof(struct ipv4_head) : sizeof(struct ipv6_head)) ||
+	    !detour_opens(p) || !answers_directly(p))
+		return false;
+	known = addresses.lookup((struct address_key *)p->dst);
+	return known && (known->ifindex || known->workload == RESERVED_HOST);
+}
+
 /* A later fragment without ports can be of anything; to a Service's own address nobody else would take it. */
 static inline int fragment_lost(struct packet *p)
 {
@@ -256,6 +363,7 @@ static inline int fragment_lost(struct packet *p)
 
 static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 {
+	struct backend frontend = {};
 	int action = TC_ACT_UNSPEC;
 	struct packet *q;
 	struct translation *t;
@@ -264,11 +372,16 @@ static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 		return fragment_lost(p);
 	q = quoted_packet(skb, p);
 	t = still_open(p, translation_find(p, q));
+	if (!q && direct_comes(p) && direct_told(skb, p, &frontend)) {
+		t = direct_take(skb, p, t, &frontend);
+		if (!t)
+			return TC_ACT_SHOT;
+	}
 	if (!t && !q && detour_opens(p))
 		t = open_outside(skb, p, &action);
 	if (!t || t->marks == TRANSLATION_REPLY)
 		return action;
-	return translation_take(skb, p, q, t);
+	return translation_take(skb, p, q, t, true);
 }
 
 /* Answers of the node's own backends leave by the node's stack, with the frontend as their source. */

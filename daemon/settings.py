@@ -20,7 +20,7 @@ import msgspec
 import yaml
 
 from daemon.model.policies import LabelSelector
-from ebpf.constants import PolicyFlag
+from ebpf.constants import NodeFlag, PolicyFlag
 from ebpf.errors import RemoraError
 from ebpf.source import Options
 
@@ -47,6 +47,21 @@ class Established(Enum):
 
     CUT = "cut"
     KEEP = "keep"
+
+
+class OutsideAlgorithm(Enum):
+    """How backends are chosen for clients outside."""
+
+    RANDOM = "random"
+    MAGLEV = "maglev"
+
+
+class OutsideMode(Enum):
+    """How the answers of other nodes' backends come to clients outside."""
+
+    SNAT = "snat"
+    DSR = "dsr"
+    HYBRID = "hybrid"
 
 
 class SettingsError(RemoraError):
@@ -130,6 +145,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """prefixes of loadBalancerSourceRanges (entries)"""
     snat_ports: str = "10000-29999"
     """source ports that hide clients from outside; not of ip_local_port_range, which the node's own sockets use"""
+    outside_algorithm: OutsideAlgorithm = OutsideAlgorithm.RANDOM
+    """how backends are chosen for clients outside: `random`, or `maglev`, alike on every node; the annotation
+    `remora.io/algorithm` says it for one Service"""
+    maglev_places: Literal[251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65521, 131071] = 16381
+    """places of a Maglev table, the same on all nodes; a hundred for each backend keep shares within a percent"""
+    maglev_rows: Count = 65_536
+    """rows of Maglev tables in the kernel (128 places each, 330 bytes taken when used): 512 tables of 16,381 places"""
+    outside_mode: OutsideMode = OutsideMode.SNAT
+    """answers of other nodes' backends come back by this node (`snat`), go to the client directly (`dsr`), or directly
+    for TCP alone (`hybrid`); the same on all nodes"""
     http_budget: Count = 500
     """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
     policy_default: PolicyDefault = PolicyDefault.ALLOW
@@ -189,6 +214,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise SettingsError(f"settings, snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
         return int(first), int(last)
 
+    def node_flags(self) -> NodeFlag:
+        """What the programs must know of `outside_mode`."""
+        return {
+            OutsideMode.SNAT: NodeFlag(0),
+            OutsideMode.DSR: NodeFlag.DIRECT_TCP | NodeFlag.DIRECT_UDP,
+            OutsideMode.HYBRID: NodeFlag.DIRECT_TCP,
+        }[self.outside_mode]
+
     def policy_flags(self) -> PolicyFlag:
         """The settings of policy as the programs know them."""
         unknown = PolicyFlag.DENY_UNKNOWN if self.policy_default is PolicyDefault.DENY else PolicyFlag(0)
@@ -211,6 +244,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Options(
             translations_max=self.translations,
             source_ranges_max=self.source_ranges,
+            maglev_rows_max=self.maglev_rows,
             snat_port_first=first,
             snat_port_last=last,
             services_max=self.services,

@@ -59,6 +59,14 @@ class TranslationMark(IntFlag):
 
     REPLY = 1
     ROUTE = 2
+    DIRECT = 4
+
+
+class NodeFlag(IntFlag):
+    """Bits of node.flags."""
+
+    DIRECT_TCP = 1
+    DIRECT_UDP = 2
 
 
 class EventKind(IntEnum):
@@ -159,7 +167,10 @@ class Counter(IntEnum):
     SOURCE_INVALID = 33
     POLICY_UNREADABLE = 34
     POLICY_UNCOUNTED = 35
-    MAX = 36
+    OUTSIDE_DIRECT = 36
+    OUTSIDE_UNTOLD = 37
+    MAGLEV_MISSING = 38
+    MAX = 39
 
 
 class Failure(IntEnum):

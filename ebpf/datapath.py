@@ -21,6 +21,7 @@ import numpy as np
 from bpf_programs import ROOT
 from ebpf import attach, bpffs, build, libbpf
 from ebpf.build import Build
+from ebpf.constants import NodeFlag
 from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
 from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
@@ -153,11 +154,15 @@ class Datapath:
         """Tell the programs the node's main addresses (16 bytes each, zeros where it has none); raises KernelError."""
         self._tell_node(address4=np.frombuffer(address4, np.uint32), address6=np.frombuffer(address6, np.uint32))
 
+    def tell_flags(self, flags: NodeFlag) -> None:
+        """Tell the programs how clients outside are answered; raises KernelError."""
+        self._tell_node(flags=flags)
+
     def has_filter(self, ifindex: int) -> bool:
         """Does a program of any build of ours hang on the device? Raises AttachError."""
         return any(attach.program_at(ifindex, hook) is not None for hook in WORKLOAD_HOOKS)
 
-    def _tell_node(self, **fields: np.ndarray[Any, Any]) -> None:
+    def _tell_node(self, **fields: np.ndarray[Any, Any] | int) -> None:
         """The programs tell the node's own processes by the namespace in which the agent runs."""
         table = self.maps["node"]
         key = np.zeros(1, table.key_dtype)

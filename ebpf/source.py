@@ -64,6 +64,8 @@ class Options:
     """directions of connections from outside, two for each (entries; a new connection that finds no room is refused)"""
     source_ranges_max: int = 16384
     """prefixes of loadBalancerSourceRanges (entries)"""
+    maglev_rows_max: int = 65536
+    """rows of Maglev tables (entries of 128 places, taken when used): 512 tables of 16,381 places"""
     snat_port_first: int = 10000
     """first of the ports that hide clients from outside; below all that the kernel and node ports use by default"""
     snat_port_last: int = 29999

@@ -48,8 +48,15 @@ enum scope {
 
 /* Bits of translation.marks. */
 enum translation_mark {
-	TRANSLATION_REPLY = 1, /* packets to the client */
-	TRANSLATION_ROUTE = 2, /* sent on from here; the node's stack takes no packet from its own address */
+	TRANSLATION_REPLY = 1,  /* packets to the client */
+	TRANSLATION_ROUTE = 2,  /* sent on from here; the node's stack takes no packet from its own address */
+	TRANSLATION_DIRECT = 4, /* the backend's node is told the frontend and answers the client itself */
+};
+
+/* Bits of node.flags. */
+enum node_flag {
+	NODE_DIRECT_TCP = 1, /* backends of other nodes answer clients of TCP themselves */
+	NODE_DIRECT_UDP = 2, /* and those of UDP */
 };
 
 /* Why a record was written. */
@@ -143,7 +150,10 @@ enum counter {
 	COUNTER_SOURCE_INVALID = 33,     /* packets with a source address that the workload does not have, dropped */
 	COUNTER_POLICY_UNREADABLE = 34,  /* packets of restricted workloads that cannot be judged, dropped */
 	COUNTER_POLICY_UNCOUNTED = 35,   /* verdicts missing in `rule_hits`: no room for the rule */
-	COUNTER_MAX = 36,
+	COUNTER_OUTSIDE_DIRECT = 36,     /* connections that another node sent here with the frontend told */
+	COUNTER_OUTSIDE_UNTOLD = 37,     /* refused or dropped first packets beyond the budget of flow records */
+	COUNTER_MAGLEV_MISSING = 38,     /* backends drawn at random: the Service has no Maglev table */
+	COUNTER_MAX = 39,
 };
 
 /* Why a connection failed. A record that tells a failure is written once for each connection. */

@@ -68,6 +68,17 @@ BPF_TABLE_PINNED("hash", u32, struct uplink, uplinks, 64, PIN_DIR "/uplinks", BP
 BPF_TABLE_PINNED("lpm_trie", struct range_key, u32, source_ranges, SOURCE_RANGES_MAX, PIN_DIR "/source_ranges",
 		 BPF_F_NO_PREALLOC);
 
+/* Service to its Maglev table and list; written by the agent, read by uplink.c. */
+BPF_TABLE_PINNED("hash", u32, struct maglev, maglevs, SERVICES_MAX, PIN_DIR "/maglevs", BPF_F_NO_PREALLOC);
+
+/* Table and row to indices of backends; written by the agent, read by uplink.c. */
+BPF_TABLE_PINNED("hash", struct maglev_key, struct maglev_row, maglev_rows, MAGLEV_ROWS_MAX, PIN_DIR "/maglev_rows",
+		 BPF_F_NO_PREALLOC);
+
+/* List and index to backend; written by the agent, read by uplink.c. */
+BPF_TABLE_PINNED("hash", struct backend_key, struct backend, maglev_backends, BACKENDS_MAX, PIN_DIR "/maglev_backends",
+		 BPF_F_NO_PREALLOC);
+
 /* Initiator's view of a connection to process and service; written by socket.c, read by endpoint.c. */
 BPF_TABLE_PINNED("lru_hash", struct owner_key, struct owner, owners, OWNERS_MAX, PIN_DIR "/owners");
 

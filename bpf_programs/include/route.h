@@ -51,12 +51,13 @@ static inline int route_find(struct __sk_buff *skb, const u32 *src, const u32 *d
 	return 0;
 }
 
-/* What the device of a way takes in one piece, where the packet is larger; 0: it fits. */
-static inline u32 route_too_big(struct __sk_buff *skb, struct way *way)
+/* What the device of a way takes in one piece, less `room`, where the packet is larger than that; 0: it fits. */
+static inline u32 route_too_big(struct __sk_buff *skb, struct way *way, u32 room)
 {
 	u32 mtu = 0;
 
-	return bpf_check_mtu(skb, way->ifindex, &mtu, 0, BPF_MTU_CHK_SEGS) > 0 ? mtu : 0;
+	/* the kernel measures the segments of a super-packet only where nothing is added */
+	return bpf_check_mtu(skb, way->ifindex, &mtu, room, room ? 0 : BPF_MTU_CHK_SEGS) > 0 ? mtu - room : 0;
 }
 
 /* Count the hop; < 0: it was the last one. */

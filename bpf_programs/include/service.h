@@ -32,8 +32,9 @@ struct choice {
 	u32 draw;          /* any number; equal numbers give equal backends while the Service stays as it is */
 	u32 service;
 	u32 slot;
-	u32 flags; /* enum frontend_flag */
-	u8 scope;  /* asked for: from where the client comes; answered: whose entry decided */
+	u32 flags;                 /* enum frontend_flag */
+	u8 scope;                  /* asked for: from where the client comes; answered: whose entry decided */
+	struct backend *preferred; /* in place of the slot that is drawn; 0: none */
 	struct backend *backend;
 };
 
@@ -203,7 +204,7 @@ static inline struct backend *service_sticky(struct frontend *frontend, struct c
 		slot = slot_of(&kept->backend, kept->slot, frontend);
 	if (slot >= 0)
 		choice->slot = slot;
-	backend = service_slot(frontend->service, choice->slot);
+	backend = slot < 0 && choice->preferred ? choice->preferred : service_slot(frontend->service, choice->slot);
 	if (!backend)
 		return 0;
 	fresh.slot = choice->slot;
@@ -226,7 +227,7 @@ static inline int service_draw(struct frontend *frontend, const u32 *address, st
 	if (frontend->affinity)
 		choice->backend = service_sticky(frontend, choice);
 	else
-		choice->backend = service_slot(frontend->service, choice->slot);
+		choice->backend = choice->preferred ? choice->preferred : service_slot(frontend->service, choice->slot);
 	return choice->backend ? LOOKUP_FOUND : LOOKUP_BROKEN;
 }
 

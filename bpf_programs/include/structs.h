@@ -13,6 +13,7 @@
 
 #define COMM_LEN 16
 #define MAC_LEN 6
+#define MAGLEV_ROW 128
 
 /* bytes of a message's head that are copied to user space */
 #ifndef PAYLOAD_MAX
@@ -236,6 +237,29 @@ struct node {
 	u64 netns;       /* cookie of the node's own network namespace */
 	u32 address4[4]; /* its main address of each family, all zero: none */
 	u32 address6[4];
+	u32 flags; /* enum node_flag */
+	u32 pad;
+};
+
+/*
+ * How a Service's clients outside are spread by Maglev: a place of the table,
+ * which the client's address and port choose, holds an index of the list of
+ * backends. Tables and lists never change; Services that are alike share them.
+ */
+struct maglev {
+	u32 table;  /* 0: there was no room, draw at random */
+	u32 list;   /* the `service` of its backends' keys in `maglev_backends` */
+	u32 places; /* of the table */
+};
+
+struct maglev_key {
+	u32 table;
+	u32 row;
+};
+
+/* Places of a table that lie in one entry. */
+struct maglev_row {
+	u16 index[MAGLEV_ROW];
 };
 
 /* The node's own addresses on an uplink; all zero: none of this family. */

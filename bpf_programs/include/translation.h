@@ -9,6 +9,7 @@
 #ifndef REMORA_TRANSLATION_H
 #define REMORA_TRANSLATION_H
 
+#include "include/direct.h"
 #include "include/quoted.h"
 #include "include/route.h"
 
@@ -78,7 +79,8 @@ static inline int translation_write(struct __sk_buff *skb, struct packet *p, str
  */
 static inline int translation_error(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
 {
-	bool reporter = t->marks & TRANSLATION_ROUTE || same_address(p->src, q->dst);
+	bool hidden = (t->marks & (TRANSLATION_ROUTE | TRANSLATION_DIRECT)) == TRANSLATION_ROUTE;
+	bool reporter = hidden || same_address(p->src, q->dst);
 	struct retold to = {
 		.quoted = {t->dst, t->src},
 		.ports = {t->dst_port, t->src_port},
@@ -88,10 +90,15 @@ static inline int translation_error(struct __sk_buff *skb, struct packet *p, str
 	return quoted_write(skb, p, q, &to);
 }
 
-/* A packet, or the error `q` about one, gets its translation and its way; the action that does it. */
-static inline int translation_take(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
+/*
+ * A packet, or the error `q` about one, gets its translation and its way; the
+ * action that does it. `telling`: it may have to tell the backend's node the frontend.
+ */
+static inline int translation_take(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t,
+				   bool telling)
 {
 	bool routed = t->marks & TRANSLATION_ROUTE;
+	u32 room = telling && t->marks & TRANSLATION_DIRECT && !q ? direct_room(p) : 0;
 	struct way way = {};
 
 	if (routed && route_find(skb, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
@@ -99,7 +106,7 @@ static inline int translation_take(struct __sk_buff *skb, struct packet *p, stru
 		return TC_ACT_SHOT;
 	}
 	if (routed && !q) {
-		p->mtu = route_too_big(skb, &way);
+		p->mtu = route_too_big(skb, &way, room);
 		if (p->mtu)
 			return ACT_TOO_BIG;
 	}
@@ -107,6 +114,10 @@ static inline int translation_take(struct __sk_buff *skb, struct packet *p, stru
 		translation_account(skb, p, t);
 	if (q ? translation_error(skb, p, q, t) : translation_write(skb, p, t))
 		return TC_ACT_SHOT;
+	if (room && direct_tell(skb, p, room) < 0) {
+		count(COUNTER_TRANSLATE_FAILED, 1);
+		return TC_ACT_SHOT;
+	}
 	return routed ? route_send(skb, p, &way) : TC_ACT_UNSPEC;
 }
 

@@ -52,6 +52,9 @@ MEANINGS = {
     Counter.SOURCE_INVALID: Meaning("packets dropped: the workload does not have that source address"),
     Counter.POLICY_UNREADABLE: Meaning("packets of restricted workloads dropped: they cannot be judged"),
     Counter.POLICY_UNCOUNTED: Meaning("verdicts that are missing in the counts of rules: no room", fault=True),
+    Counter.OUTSIDE_DIRECT: Meaning("connections from outside that another node sent here, answered directly"),
+    Counter.OUTSIDE_UNTOLD: Meaning("first packets from outside that were refused or dropped without a flow record"),
+    Counter.MAGLEV_MISSING: Meaning("backends drawn at random: no room for a Maglev table (setting maglev_rows)"),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

@@ -118,7 +118,11 @@ class Operate:
             counted = live.count(connections.chunks(), numbers, detours.lookup)
         with maps["translations"].beside() as outside:
             counted += live.count_outside(outside.chunks(), numbers)
-        return [detail(service, ports, table, counted, self._agent.directory) for service, ports in found]
+        algorithm = self._agent.programmer.spreading.algorithm
+        return [
+            detail(service, ports, table, counted, self._agent.directory, algorithm(service))
+            for service, ports in found
+        ]
 
 
 @dataclass(frozen=True, slots=True)

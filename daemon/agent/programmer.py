@@ -23,6 +23,7 @@ from typing import TypeVar
 from prometheus_client import Histogram
 
 from daemon.agent.enforcement import Enforcement
+from daemon.agent.spreading import Spreading
 from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
@@ -73,6 +74,7 @@ class Programmer:
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
         self._collector: asyncio.Task[None] | None = None
+        self._spreader: asyncio.Task[None] | None = None
 
     @property
     def watched(self) -> dict[int, str]:
@@ -98,6 +100,8 @@ class Programmer:
         await self._run(self._apply, snapshot, devices)
         if self._collector is None or self._collector.done():
             self._collector = asyncio.create_task(self._collect(), name="collect")
+        if self._spreader is None or self._spreader.done():
+            self._spreader = asyncio.create_task(self._spread(), name="spread")
         if self._second_look:
             self._second_look = False
             asyncio.get_running_loop().call_later(SECOND_LOOK, self._look_again)
@@ -112,8 +116,9 @@ class Programmer:
 
     async def stop(self) -> None:
         """Let go of the kernel; everything stays in place there."""
-        if self._collector:
-            self._collector.cancel()
+        for task in (self._collector, self._spreader):
+            if task:
+                task.cancel()
         await self._run(self._close)
         self._thread.shutdown()
 
@@ -142,6 +147,15 @@ class Programmer:
             await asyncio.to_thread(wait_for_readers)
             await self._run(self._guarded, "old slots", partial(self._services.collect, until))
 
+    async def _spread(self) -> None:
+        """Build the tables that are missing, one at a time, so that no change waits for all; then tidy up."""
+        while await self.read(lambda: self.spreading.pending):
+            await self._run(self._guarded, "maglev tables", self.spreading.work)
+        await self._run(self._guarded, "maglev", self.spreading.check)
+        while until := await self.read(lambda: self.spreading.spare):
+            await asyncio.to_thread(wait_for_readers)
+            await self._run(self._guarded, "old maglev tables", partial(self.spreading.collect, until))
+
     def _spare_since(self) -> int | None:
         return self._services.written if self._services.spare else None
 
@@ -154,6 +168,8 @@ class Programmer:
         maps = self.datapath.maps
         self._services = ServiceReconciler(maps["services"], maps["backends"])
         self._registry = WorkloadRegistry(self._directory, maps["addresses"], self._settings.node_port_networks)
+        self.spreading = Spreading(maps, self._settings.maglev_places, self._settings.outside_algorithm)
+        self.datapath.tell_flags(self._settings.node_flags())
         self.packet_path = PacketPath(_packet_rule(self._settings), maps["packet_clients"])
         self.policies = Enforcement(self.datapath, self._settings)
 
@@ -181,6 +197,7 @@ class Programmer:
         self.table = table  # only now: what could not be programmed is not in force
         self.applied = self._services.applied
         write_ranges(self.datapath.maps["source_ranges"], self.applied)
+        self._guarded("maglev tables", lambda: self.spreading.follow(table, self._services.applied_of))
         self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)

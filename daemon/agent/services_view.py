@@ -12,10 +12,10 @@ from daemon.model.objects import Service, SessionAffinity, TrafficPolicy
 from daemon.proto import remora_pb2 as pb
 from daemon.services import Applied, Scope, ServicePortEntry, ServiceTable
 from daemon.services.table import records
+from daemon.settings import OutsideAlgorithm
 from ebpf import addresses
 from ebpf.constants import FrontendFlag
 
-ALGORITHM = "random"
 POLICIES = {Scope.CLUSTER: TrafficPolicy.CLUSTER.value, Scope.LOCAL: TrafficPolicy.LOCAL.value, Scope.POD: "pod"}
 
 
@@ -62,9 +62,14 @@ def ports_of(service: Service, applied: Iterable[Applied]) -> list[Applied]:
 
 
 def detail(
-    service: Service, ports: Iterable[Applied], table: ServiceTable, live: Live, directory: Directory
+    service: Service,
+    ports: Iterable[Applied],
+    table: ServiceTable,
+    live: Live,
+    directory: Directory,
+    algorithm: OutsideAlgorithm,
 ) -> pb.ServiceDetail:
-    """A Service with its frontends and endpoints; `ports` are those of `ports_of`."""
+    """A Service with its frontends and endpoints; `ports` are from `ports_of`; `algorithm` is for clients outside."""
     spec = service.spec
     sticky = spec.session_affinity is SessionAffinity.CLIENT_IP
     return pb.ServiceDetail(
@@ -73,7 +78,7 @@ def detail(
         type=spec.type.value,
         internal_policy=spec.internal_traffic_policy.value,
         external_policy=spec.external_traffic_policy.value,
-        algorithm=ALGORITHM,
+        algorithm=algorithm.value,
         affinity_seconds=spec.session_affinity_config.client_ip.timeout_seconds if sticky else 0,
         health_check_node_port=spec.health_check_node_port,
         balanced=[_balanced(one, survey(table, one.entry.key), live, directory) for one in ports],

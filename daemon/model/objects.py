@@ -102,12 +102,13 @@ class Annotations(Part, frozen=True):
 
     `changed_at` is what the EndpointSlice controller writes: when the pod or Service changed that made it write.
     `service_path`: `packet` or `socket`, where a pod's Services are translated. `mode` of a policy is `audit` where its
-    denials are only counted and told.
+    denials are only counted and told. `algorithm` of a Service, `maglev` or `random`: how clients outside are spread.
     """
 
     changed_at: str = field(name="endpoints.kubernetes.io/last-change-trigger-time", default="")
     service_path: str = field(name="remora.io/service-path", default="")
     mode: str = field(name="remora.io/mode", default="")
+    algorithm: str = field(name="remora.io/algorithm", default="")
 
 
 class ObjectMeta(Part, frozen=True):

@@ -48,6 +48,10 @@ class InForce:
         """All ports in force."""
         return tuple(chain.from_iterable(self._applied.values()))
 
+    def of(self, origin: Origin) -> tuple[Applied, ...]:
+        """The ports in force of one Service or pod."""
+        return self._applied.get(origin, ())
+
     def change(self, blocks: Mapping[Origin, Block]) -> Change:
         """What differs from the blocks of a table."""
         return Change(blocks, *differing(self._blocks, blocks))

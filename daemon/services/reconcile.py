@@ -19,7 +19,7 @@ from daemon.services.columns import entry_columns, frontend_keys, read_state, sl
 from daemon.services.force import Applied, InForce, NumberOf, delta_from, delta_of_all, gone_keys
 from daemon.services.numbers import NumberBook
 from daemon.services.plan import Delta, KernelState, Plan, Run, held_slots, make_plan, removable_first
-from daemon.services.table import ServiceTable
+from daemon.services.table import Origin, ServiceTable
 from ebpf.errors import MapFullError
 from ebpf.grace import wait_for_readers
 from ebpf.maps import HashMap
@@ -91,6 +91,10 @@ class ServiceReconciler:
     def applied(self) -> tuple[Applied, ...]:
         """All ports in force."""
         return self._force.applied
+
+    def applied_of(self, origin: Origin) -> tuple[Applied, ...]:
+        """The ports in force of one Service or pod."""
+        return self._force.of(origin)
 
     def names(self) -> Mapping[int, ServiceName]:
         """Names by number, as the directory takes them."""

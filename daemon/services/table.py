@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 from itertools import compress, count, islice, pairwise
 from operator import is_not
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.model.objects import EndpointSlice, Service
@@ -131,11 +131,12 @@ class ServiceTable:
         return frozenset(place for block in self.blocks.values() for place in block.addresses)
 
 
-Blocks = Mapping[Origin, Block]
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-def differing(before: Blocks, after: Blocks) -> tuple[dict[Origin, Block], dict[Origin, Block]]:
-    """The blocks that are no longer, and those that are new, by identity; a changed one is in both.
+def differing(before: Mapping[K, V], after: Mapping[K, V]) -> tuple[dict[K, V], dict[K, V]]:
+    """What is no longer, and what is new, by identity; what changed is in both.
 
     A table keeps the order of the one before it, so all but the middle is compared in place, without a look-up.
     """
@@ -147,9 +148,9 @@ def differing(before: Blocks, after: Blocks) -> tuple[dict[Origin, Block], dict[
     return _without(before, after, head, tail), _without(after, before, head, tail)
 
 
-def _without(these: Blocks, those: Blocks, head: int, tail: int) -> dict[Origin, Block]:
+def _without(these: Mapping[K, V], those: Mapping[K, V], head: int, tail: int) -> dict[K, V]:
     middle = islice(these.items(), head, len(these) - tail)
-    return {origin: block for origin, block in middle if those.get(origin) is not block}
+    return {key: value for key, value in middle if those.get(key) is not value}
 
 
 def records(blob: bytes) -> list[bytes]:

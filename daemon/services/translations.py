@@ -29,6 +29,7 @@ OPENING = 60 * SECOND  # TCP without a finished handshake
 HALF_CLOSED = 3600 * SECOND  # one side has said that it is done, as the kernel's CLOSE_WAIT under kube-proxy
 ESTABLISHED = 8000 * SECOND  # above the two hours of Linux' keep-alive
 DATAGRAMS = 60 * SECOND  # UDP
+DIRECT_CLOSED = 60 * SECOND  # a FIN of a client whose backend answers it directly: nothing tells when that is done
 FIN, RST, ACK = 1, 4, 16
 
 
@@ -42,8 +43,12 @@ def ended(table: HashMap, now: int) -> Iterator[tuple[Columns, Columns, Columns]
         keys, values = keys[maybe], values[maybe]
         others = opposite(keys, values)
         halves = _looked_up(table, others)
-        flags, last = halves["flags"], np.maximum(values["last"], halves["last"])
-        over = now - last.astype(np.int64) > _limits(keys["proto"], values["flags"], flags)
+        direct = values["marks"] & TranslationMark.DIRECT != 0
+        flags = np.where(direct, values["flags"], halves["flags"])
+        limits = _limits(keys["proto"], values["flags"], flags)
+        limits[direct & (flags & (FIN | RST) == FIN)] = DIRECT_CLOSED
+        last = np.maximum(values["last"], halves["last"])
+        over = now - last.astype(np.int64) > limits
         table.delete(np.concatenate((keys[over], others[over])))
         yield _clients_first((keys[over], values[over]), (others[over], halves[over]))
 
@@ -52,7 +57,8 @@ def cut_stale(table: HashMap, kept: Columns) -> int:
     """Remove the UDP flows that are not among those that may go on; how many. Raises KernelError."""
     cut = 0
     for keys, values in table.chunks():
-        udp = (keys["proto"] == socket.IPPROTO_UDP) & (values["marks"] & TranslationMark.REPLY == 0)
+        ours = values["service"] != 0  # else the Service is known to the node that the client asked
+        udp = (keys["proto"] == socket.IPPROTO_UDP) & (values["marks"] & TranslationMark.REPLY == 0) & ours
         keys, values = keys[udp], values[udp]
         stale = ~np.isin(flows(values["service"], backends(values)), kept)
         table.delete(np.concatenate((keys[stale], opposite(keys[stale], values[stale]))))
