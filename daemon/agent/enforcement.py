@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from daemon.agent.answers import Answers
 from daemon.agent.guards import addresses_here, wanted_guards
 from daemon.endpoints import Party
 from daemon.flows.metrics.policy import Decider
 from daemon.flows.ruled import Ruled
 from daemon.model.differences import differences
-from daemon.model.objects import KubeObject
+from daemon.model.objects import KubeObject, ObjectRef
 from daemon.model.snapshot import Snapshot
 from daemon.policy import Direction, PolicyTable
 from daemon.policy.compile import PolicyCompiler
 from daemon.policy.names import Names
+from daemon.policy.parsed import ParsedPolicy
 from daemon.policy.reconcile import Changes, PolicyReconciler
 from daemon.settings import Settings
 from ebpf.datapath import Datapath
@@ -57,16 +60,23 @@ class Enforcement:
 
     def __init__(self, datapath: Datapath, settings: Settings) -> None:
         """Reads the maps; raises KernelError."""
+        self.maps = datapath.maps
         self.reconciler = PolicyReconciler(datapath.maps, datapath.rule_hits, settings.policy_flags())
         self.compiler = PolicyCompiler(settings.node, self.reconciler.first_numbers(), settings.policy_audit)
         self.table = PolicyTable()
         """what is in force"""
+        self.revision = 0
+        """counts what was put in force"""
+        self.restricted = self.guarded = 0
+        """devices of this node's pods that a policy restricts, and all of them"""
         self.names = Names()
+        self.answers = Answers(self.names, Path(settings.state_dir) / "names.json")
         self._inherited = self.reconciler.guarded > 0
         self._applied: Wanted | None = None
 
     def apply(self, snapshot: Snapshot, local: tuple[Party, ...], source_check: bool) -> None:
         """Put a snapshot's policies into force; raises RemoraError or ValueError with the old ones in force."""
+        self.answers.settle()
         wanted = _wanted(snapshot, local, self.names, source_check)
         if self._applied is not None and wanted.same(self._applied):
             self._applied = wanted
@@ -78,6 +88,13 @@ class Enforcement:
             self._put(table, local, source_check)
         self._applied = _wanted(snapshot, local, self.names, source_check)
         self._inherited = False
+        self.revision += 1
+        self.answers.keep()
+
+    @property
+    def in_force(self) -> Mapping[ObjectRef, ParsedPolicy]:
+        """The policies that the compiler took over last."""
+        return self.compiler.policies()
 
     def ruled_by(self, number: int) -> Ruled | None:
         """What the number of a rule in a flow stands for. Safe from any thread."""
@@ -105,8 +122,10 @@ class Enforcement:
             raise PolicyError(what, "the old ones stay in force; please report this with the policies") from error
 
     def _put(self, table: PolicyTable, local: tuple[Party, ...], source_check: bool) -> None:
-        changes: Changes = self.reconciler.apply(table, wanted_guards(local, table, source_check=source_check))
+        guards = wanted_guards(local, table, source_check=source_check)
+        changes: Changes = self.reconciler.apply(table, guards)
         self.table = table  # only now: what could not be programmed is not in force
+        self.guarded, self.restricted = len(guards), sum(any(one.isolation) for one in guards.values())
         if changes:
             log.info("policies: %s", changes)
 
