@@ -70,7 +70,7 @@ class Witness:
             self._log.add(event, now)
 
 
-def _policy(kind: pb.AgentEventType.ValueType, one: ParsedPolicy, revision: int) -> pb.AgentEvent:
+def _policy(kind: pb.AgentEventType, one: ParsedPolicy, revision: int) -> pb.AgentEvent:
     """As Cilium labels the policies that it takes from Kubernetes."""
     labels = {"derived-from": one.ref.kind, "name": one.ref.name, "namespace": one.ref.namespace}
     update = pb.PolicyUpdateNotification(

@@ -81,7 +81,7 @@ class Summary:
             self._count_refusal(flow, answered)
 
     def _count_drop(self, flow: flow_pb2.Flow) -> None:
-        """What a policy denies is told by the device of the end that it protects."""
+        """What a policy denies is told by the device of the end that it binds."""
         denied = flow.ingress_denied_by or flow.egress_denied_by
         if denied and flow.l4.HasField("TCP"):
             server = f"{_name(flow.destination)}:{flow.l4.TCP.destination_port}"

@@ -116,9 +116,9 @@ def test_the_refused_connection_is_shown(played: str) -> None:
 
 
 def test_the_connection_that_a_policy_denies_is_shown_with_its_policy(played: str) -> None:
-    assert re.search(r"shop/frontend:\d+ .* -> shop/payments:9090 .* DROPPED .*isolation by shop/payments", played)
+    assert re.search(r"shop/frontend:\d+ .* -> shop/payments:9090 .* DROPPED .*isolation by shop/frontend", played)
     summary = played.split("─\n")[-1]
-    assert re.search(r"shop/frontend -> shop/payments:9090 \(TCP\) +\d+ x denied by shop/payments", summary)
+    assert re.search(r"shop/frontend -> shop/payments:9090 \(TCP\) +\d+ x denied by shop/frontend", summary)
 
 
 def test_the_summary_counts_requests_latency_and_errors(played: str) -> None:

@@ -18,7 +18,7 @@ WANTED = Wanted(((), PODS), (), {}, True)
 
 
 def test_the_same_objects_in_a_new_list_are_no_change() -> None:
-    assert WANTED._replace(objects=((), tuple(list(PODS)))).same(WANTED)
+    assert WANTED._replace(objects=((), (*PODS,))).same(WANTED)
 
 
 @pytest.mark.parametrize(
