@@ -123,11 +123,11 @@ class Subsystems:
             yield f"{left} connected UDP sockets could not be taken from gone backends"
 
     def _policy(self) -> str:
-        programmer, totals = self._agent.programmer, self._totals()
-        table = programmer.policies.table
-        said = f"{_count(len(table.rules), 'rule')} for {_count(len(table.workloads), 'workload address', 'es')}"
+        enforced, totals = self._agent.programmer.policies, self._totals()
+        bound = f"restricting {enforced.restricted} of {_count(enforced.guarded, 'workload')}"
+        said = f"{len(enforced.in_force)} in force, {bound}"
         dropped, audited = int(totals[Counter.POLICY_DROPPED]), int(totals[Counter.POLICY_AUDITED])
-        return f"{said}; {dropped:,} packets denied, {audited:,} would be by audited policies"
+        return f"{said}; {dropped:,} packets denied, {audited:,} audited"
 
     def _endpoints(self) -> str:
         known = self._agent.directory.workloads()
@@ -137,7 +137,7 @@ class Subsystems:
     def _sources(self) -> str:
         source = self._agent.source
         kinds = Tally(one.severity for one in source.snapshot.problems)
-        found = [f"{kinds[one]} {one.name.lower()}s" for one in Severity if kinds[one]]
+        found = [_count(kinds[one], one.name.lower()) for one in Severity if kinds[one]]
         return ", ".join([f"{source.kind} {source.path}, {source.snapshot.age:.0f} s old", *found])
 
     def _source_warnings(self) -> Iterator[str]:
@@ -170,5 +170,5 @@ class Subsystems:
         return dict(enumerate(self._agent.programmer.datapath.counters.sums().tolist()))
 
 
-def _count(number: int, what: str, plural: str = "s") -> str:
-    return f"{number:,} {what}{'' if number == 1 else plural}"
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -35,6 +35,7 @@ _PATIENCE = 120.0  # s for what reads whole maps
 
 _QUESTIONS: dict[str, Callable[[Client], Message]] = {
     "services.json": lambda c: c.agent.ListServices(remora_pb2.ListServicesRequest(), timeout=_PATIENCE),
+    "policies.json": lambda c: c.agent.ListPolicies(remora_pb2.ListPoliciesRequest(), timeout=_PATIENCE),
     "endpoints.json": lambda c: c.agent.ListEndpoints(remora_pb2.ListEndpointsRequest(), timeout=_PATIENCE),
     "identities.json": lambda c: c.agent.ListIdentities(remora_pb2.ListIdentitiesRequest(), timeout=_PATIENCE),
     "verify.json": lambda c: c.agent.Verify(remora_pb2.VerifyRequest(), timeout=_PATIENCE),
@@ -44,8 +45,8 @@ _QUESTIONS: dict[str, Callable[[Client], Message]] = {
 _README = """remora bugtool, {when}
 host {host}, command of version {version}
 
-agent/    what the agent told: status, Services, endpoints, its settings (paths of credentials, never their content),
-          the last lines of its log, metrics, the first {entries} entries of each map
+agent/    what the agent told: status, Services, policies, endpoints, its settings (paths of credentials, never
+          their content), the last lines of its log, metrics, the first {entries} entries of each map
 host/     kernel, devices, routes, names of chains of other programs, preflight, pins
 
 What looks like a credential was taken out and stands as [removed]. No payload and no flows are in here.

@@ -41,6 +41,9 @@ def _declared(item: tuple[FieldDescriptor, Any]) -> int:
 
 
 def _value(field: Any, value: Any) -> Any:
+    if field.message_type and field.message_type.GetOptions().map_entry:
+        inner = field.message_type.fields_by_name["value"]
+        return {str(key): _single(inner, value[key]) for key in sorted(value)}
     if field.is_repeated:
         return [_single(field, element) for element in value]
     return _single(field, value)

@@ -7,6 +7,7 @@ nobody translates goes nowhere else.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,9 +58,11 @@ class Site:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Site:
-        self.remove_file()
-        remove(self.cgroup / NAMESPACE)  # of a test that was killed
         with ExitStack() as stack:
+            self._home = _held(stack, Path(f"/proc/{self.pid}/ns/net"))
+            self._folder = _held(stack, Path(f"/proc/{self.pid}/root{self.folder}"))
+            self.remove_file()
+            remove(self.cgroup / NAMESPACE)  # of a test that was killed
             self._group = Cgroup(str(self.cgroup / NAMESPACE))
             stack.enter_context(self._group)
             self._guest = stack.enter_context(Guest(NAMESPACE, self._home, self._networks(), devices=DEVICES))
@@ -80,8 +83,8 @@ class Site:
 
     @property
     def file(self) -> Path:
-        """The manifest, as the agent's own mounts show its folder."""
-        return Path(f"/proc/{self.pid}/root{self.folder}") / FILE
+        """The manifest, in the folder that the agent's own mounts show."""
+        return self._folder / FILE
 
     def write_file(self) -> None:
         """Hand the objects to the agent, all at once."""
@@ -122,10 +125,6 @@ class Site:
         """The node's own IPv4 address on the bridge."""
         return str(self._guest.gateways[0].ip)
 
-    @property
-    def _home(self) -> Path:
-        return Path(f"/proc/{self.pid}/ns/net")
-
     def _networks(self) -> list[IPv4Network | IPv6Network]:
         first = unrouted(self._home, NETWORKS)
         if first is None:
@@ -160,3 +159,13 @@ class Site:
         assert server.stdout
         if not self.rest.readable(server.stdout, PATIENCE) or not server.stdout.readline():
             raise SiteError("a server of the test did not start", "its error is above")
+
+
+def _held(stack: ExitStack, path: Path) -> Path:
+    """The same place for as long as the stack lives, even if the agent dies meanwhile; raises SiteError."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SiteError(f"cannot open {path}: {error.strerror}", "run as root, on the agent's host") from error
+    stack.callback(os.close, number)
+    return Path(f"/proc/{os.getpid()}/fd/{number}")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+import pytest
 
 from bpf_programs import ROOT as PROGRAMS
 from daemon.cli.main import cli
@@ -25,8 +26,15 @@ def test_every_map_of_the_programs_is_in_the_architecture_and_none_else() -> Non
     assert documented == {*tables, *rings}
 
 
-def test_every_remora_command_of_the_readme_exists_with_its_options() -> None:
-    lines = re.findall(r"^sudo (?:-E )?(?:\S*/)?remora (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
+COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:-E )?(?:\S*/)?remora (.+?)(?:\s+#.*)?$", re.MULTILINE)
+CODE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OUTPUT = re.compile(r"\d+\.\d+")  # the first line of a status
+OPERATE = (ROOT / "docs" / "operate.md").read_text()
+
+
+@pytest.mark.parametrize(("document", "text"), [("README.md", README), ("docs/operate.md", OPERATE)])
+def test_every_remora_command_of_the_documents_exists_with_its_options(document: str, text: str) -> None:
+    lines = [line for block in CODE.findall(text) for line in COMMAND.findall(block) if not _OUTPUT.match(line)]
     assert len(lines) >= 5
     for line in lines:
         words = line.split()
@@ -34,7 +42,7 @@ def test_every_remora_command_of_the_readme_exists_with_its_options() -> None:
         while isinstance(command, click.Group) and not words[0].startswith("-"):
             name = words.pop(0)
             found = command.get_command(click.Context(command), name)
-            assert found, f"`remora {line}` of the README: no command {name}"
+            assert found, f"`remora {line}` of {document}: no command {name}"
             command = found
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("-")} <= known, line

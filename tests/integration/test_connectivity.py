@@ -102,3 +102,13 @@ def test_two_tests_at_once_are_refused(agent: AgentProcess) -> None:
     agent.remora("connectivity", "test", ok=(1,))
     assert (agent.manifests / FILE).exists(), "the first one goes on"
     assert test.wait(60) == 0
+
+
+def test_the_death_of_the_agent_keeps_nothing_from_being_removed(agent: AgentProcess) -> None:
+    test = begin(agent)
+    agent.kill()
+    try:
+        assert test.wait(60) in (1, 3)
+        assert nothing_is_left(agent)
+    finally:
+        agent.start()
