@@ -268,6 +268,9 @@ def load(path: Path | None) -> Settings:
     Raises SettingsError with the line at fault.
     """
     found = _read(path)
+    _refuse_strangers("manifests", Path(found.manifests))
+    if found.kubeconfig:
+        _refuse_strangers("kubeconfig", Path(found.kubeconfig))
     return msgspec.structs.replace(found, node_name=os.environ.get(NODE_NAME) or found.node_name)
 
 
@@ -277,7 +280,7 @@ def _read(path: Path | None) -> Settings:
             return Settings()
         path = DEFAULT_PATH
     try:
-        _refuse_strangers(path)
+        _refuse_strangers("settings", path, path.resolve().parent)
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         what = f"cannot read settings {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
@@ -321,11 +324,11 @@ def _hint(field: str) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Who can write the settings decides what root loads into the kernel."""
-    for one in (path, path.resolve().parent):
+def _refuse_strangers(what: str, *paths: Path) -> None:
+    """Who can write these decides what root loads into the kernel; what is not there is no matter."""
+    for one in filter(Path.exists, paths):
         if one.stat().st_mode & stat.S_IWOTH and not one.stat().st_mode & stat.S_ISVTX:
-            raise SettingsError(f"settings {path}: everybody may write {one}", f"chmod o-w {one}")
+            raise SettingsError(f"{what} {paths[0]}: everybody may write {one}", f"chmod o-w {one}")
 
 
 def _checked(settings: Settings, path: Path) -> Settings:

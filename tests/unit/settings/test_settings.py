@@ -70,3 +70,15 @@ def test_the_environment_names_the_node_where_many_nodes_share_their_settings(
     assert load(path).node == "node-7"
     monkeypatch.setenv("REMORA_NODE_NAME", "")
     assert load(path).node == "a"
+
+
+def test_manifests_and_credentials_that_everybody_may_write_are_refused(tmp_path: Path) -> None:
+    for setting in ("manifests", "kubeconfig"):
+        open_to_all = tmp_path / setting
+        open_to_all.mkdir()
+        path = tmp_path / "config.yaml"
+        path.write_text(f"{setting}: {open_to_all}\n")
+        assert load(path)
+        open_to_all.chmod(0o777)
+        with pytest.raises(SettingsError, match=f"{setting} .*everybody may write"):
+            load(path)
