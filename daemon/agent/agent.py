@@ -133,7 +133,9 @@ class Agent:
         datapath = self.programmer.datapath
         store = FlowStore(datapath.flow_dtype, self.settings.flow_capacity)
         names = DnsNames()
-        self.flow_metrics = FlowMetrics(self.directory, self._metrics, self.settings.metric_series, names)
+        enforcement = self.programmer.policies
+        series = self.settings.metric_series
+        self.flow_metrics = FlowMetrics(self.directory, self._metrics, series, names, enforcement.policy_of)
         pipeline = FlowPipeline(store, self.flow_metrics, names)
         cgroups = Cgroups(datapath.features.cgroup)
         self._reader = Reader(datapath, pipeline, self.flow_metrics, cgroups)
@@ -148,6 +150,7 @@ class Agent:
             cluster=self.settings.cluster_name or "default",
             node_labels=self.settings.labels,
             cgroups=cgroups,
+            ruled_by=enforcement.ruled_by,
         )
         return View(self, store, builder, pipeline, self._reader)
 

@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 from daemon.agent.guards import addresses_here, wanted_guards
 from daemon.endpoints import Party
+from daemon.flows.metrics.policy import Decider
+from daemon.flows.ruled import Ruled
 from daemon.model.differences import differences
 from daemon.model.objects import KubeObject
 from daemon.model.snapshot import Snapshot
-from daemon.policy import PolicyTable
+from daemon.policy import Direction, PolicyTable
 from daemon.policy.compile import PolicyCompiler
 from daemon.policy.names import Names
 from daemon.policy.reconcile import Changes, PolicyReconciler
@@ -55,10 +57,13 @@ class Enforcement:
 
     def __init__(self, datapath: Datapath, settings: Settings) -> None:
         """Reads the maps; raises KernelError."""
+        self.maps = datapath.maps
         self.reconciler = PolicyReconciler(datapath.maps, datapath.rule_hits, settings.policy_flags())
         self.compiler = PolicyCompiler(settings.node, self.reconciler.first_numbers(), settings.policy_audit)
         self.table = PolicyTable()
         """what is in force"""
+        self.restricted = self.guarded = 0
+        """devices of this node's pods that a policy restricts, and all of them"""
         self.names = Names()
         self._inherited = self.reconciler.guarded > 0
         self._applied: Wanted | None = None
@@ -77,6 +82,28 @@ class Enforcement:
         self._applied = _wanted(snapshot, local, self.names, source_check)
         self._inherited = False
 
+    @property
+    def policies(self) -> int:
+        """How many policies are in force."""
+        return len(self.compiler.policies())
+
+    def ruled_by(self, number: int) -> Ruled | None:
+        """What the number of a rule in a flow stands for. Safe from any thread."""
+        table = self.table
+        rule = table.rules.get(number) or table.retired.get(number)
+        if rule is None or not rule.policies:
+            return None
+        return Ruled(rule.policies, rule.direction is Direction.INGRESS, rule.match.value, rule.words)
+
+    def policy_of(self, number: int) -> Decider | None:
+        """The same, as metrics name it: of several policies that isolate together the first."""
+        table = self.table
+        rule = table.rules.get(number) or table.retired.get(number)
+        if rule is None or not rule.policies:
+            return None
+        policy = rule.policies[0]
+        return Decider("/".join(filter(None, (policy.kind, policy.namespace, policy.name))), rule.match.word)
+
     def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> Sequence[PolicyTable]:
         try:
             return self.compiler.compile(snapshot, self.names, addresses_here(local))
@@ -86,8 +113,10 @@ class Enforcement:
             raise PolicyError(what, "the old ones stay in force; please report this with the policies") from error
 
     def _put(self, table: PolicyTable, local: tuple[Party, ...], source_check: bool) -> None:
-        changes: Changes = self.reconciler.apply(table, wanted_guards(local, table, source_check=source_check))
+        guards = wanted_guards(local, table, source_check=source_check)
+        changes: Changes = self.reconciler.apply(table, guards)
         self.table = table  # only now: what could not be programmed is not in force
+        self.guarded, self.restricted = len(guards), sum(any(one.isolation) for one in guards.values())
         if changes:
             log.info("policies: %s", changes)
 

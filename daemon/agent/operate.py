@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from daemon.agent import live
 from daemon.agent.affinity import Stay, clients_of, stays, told
 from daemon.agent.explain import Explanation, Question, explain
+from daemon.agent.policies_explain import Asked as PolicyQuestion
+from daemon.agent.policies_view import listed
 from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
 from daemon.agent.verify import Promised, Report, verify
 from daemon.agent.wording import PROTOCOLS
@@ -51,6 +53,19 @@ class Operate:
         left = agent.programmer.packet_path.pods
         asked = Asked(request, agent.programmer.table, agent.devices, agent.directory, self._stays, left)
         return await asyncio.to_thread(asked.answer)
+
+    async def policies(self) -> pb.ListPoliciesResponse:
+        """Policies in force, their rules with hits, and whom they bind here."""
+        programmer, snapshot = self._agent.programmer, self._agent.source.snapshot
+        hits = programmer.datapath.rule_hits
+        return await programmer.read(lambda: listed(programmer.policies, snapshot, hits.totals()))
+
+    async def explain_policy(self, request: pb.ExplainPolicyRequest) -> pb.ExplainPolicyResponse:
+        """What policies say of a connection; raises ValueError for what cannot be understood."""
+        agent = self._agent
+        nodes = frozenset(agent.devices.node_addresses)
+        asked = PolicyQuestion(request, agent.programmer.policies, agent.directory, nodes)
+        return await agent.programmer.read(asked.answer)
 
     def _stays(self, entry: ServicePortEntry) -> dict[int, Stay]:
         programmer = self._agent.programmer

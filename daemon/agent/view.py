@@ -138,6 +138,14 @@ class View:
         """Where traffic to an address goes; raises ValueError for what cannot be understood."""
         return await self._operate.explain(request)
 
+    async def policies(self) -> pb.ListPoliciesResponse:
+        """Policies in force, their rules with hits, and whom they bind here."""
+        return await self._operate.policies()
+
+    async def explain_policy(self, request: pb.ExplainPolicyRequest) -> pb.ExplainPolicyResponse:
+        """What policies say of a connection; raises ValueError for what cannot be understood."""
+        return await self._operate.explain_policy(request)
+
     async def verify(self) -> pb.VerifyResponse:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""
         return await self._operate.verify()
@@ -172,6 +180,7 @@ class View:
         agent, datapath = self._agent, self._datapath
         warnings = list(self._warnings())
         address = agent.settings.metrics_address
+        enforced = agent.programmer.policies
         return pb.StatusResponse(
             health=pb.HEALTH_DEGRADED if warnings else pb.HEALTH_OK,
             version=self.version,
@@ -195,6 +204,9 @@ class View:
             warnings=warnings,
             services=sum(len(one.entry.frontends) for one in agent.programmer.applied),
             endpoints=len(self.directory.workloads()),
+            policies=enforced.policies,
+            restricted=enforced.restricted,
+            guarded=enforced.guarded,
             metrics_port=int(address.rpartition(":")[2]) if address else 0,
         )
 

@@ -53,6 +53,20 @@ class AgentService(remora_pb2_grpc.AgentServicer):
             await context.abort(grpc.StatusCode.UNKNOWN, str(error))
             raise
 
+    async def ListPolicies(
+        self, request: remora_pb2.ListPoliciesRequest, context: Any
+    ) -> remora_pb2.ListPoliciesResponse:
+        return await self._view.policies()
+
+    async def ExplainPolicy(
+        self, request: remora_pb2.ExplainPolicyRequest, context: Any
+    ) -> remora_pb2.ExplainPolicyResponse:
+        try:
+            return await self._view.explain_policy(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
+
     async def ListEndpoints(
         self, request: remora_pb2.ListEndpointsRequest, context: Any
     ) -> remora_pb2.ListEndpointsResponse:

@@ -72,6 +72,14 @@ class AgentView(Protocol):
         """Where traffic to an address goes; raises ValueError for what cannot be understood."""
         ...
 
+    async def policies(self) -> remora_pb2.ListPoliciesResponse:
+        """Policies in force, their rules with hits, and whom they bind here."""
+        ...
+
+    async def explain_policy(self, request: remora_pb2.ExplainPolicyRequest) -> remora_pb2.ExplainPolicyResponse:
+        """What policies say of a connection; raises ValueError for what cannot be understood."""
+        ...
+
     async def verify(self) -> remora_pb2.VerifyResponse:
         """The kernel's maps against the objects; raises RemoraError where a map cannot be read."""
         ...

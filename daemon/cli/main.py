@@ -24,6 +24,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "map": ("listing", "Kernel maps and how full they are."),
     "monitor": ("monitor", "Raw datapath records as they come."),
     "observe": ("observe", "Flows, live or stored."),
+    "policy": ("policy", "Network policies: what is in force, why, and what a change would do."),
     "preflight": ("preflight", "Is this host ready; asks no agent."),
     "service": ("service", "Services and their backends, as the kernel has them."),
     "status": ("status", "State of the agent and what is wrong with it."),

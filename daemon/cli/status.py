@@ -96,6 +96,8 @@ def _head(status: remora_pb2.StatusResponse, paint: Paint) -> list[str]:
     ]
     places = [f"config {status.config or 'defaults'}", f"pins {status.pins} ({status.origin})"]
     counts = f"{status.services} services, {status.endpoints} endpoints"
+    if status.policies:
+        counts += f", {status.policies} policies restrict {status.restricted} of {status.guarded} workloads here"
     return [
         f"remora {status.version} on {escape(status.node)}: {word}",
         shorten(", ".join(facts), _WIDTH),

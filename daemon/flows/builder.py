@@ -21,6 +21,7 @@ from daemon.flows.clock import Clock
 from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.names import DnsNames
 from daemon.flows.record import FlowRecord, Row, read_record
+from daemon.flows.ruled import RuledBy, set_policy, unruled
 from daemon.model import WORLD, Directory, ServiceName, Workload
 from daemon.proto import flow_pb2, remora_pb2
 from ebpf import addresses
@@ -57,6 +58,7 @@ class FlowBuilder:
         cluster: str = "",
         node_labels: Sequence[str] = (),
         cgroups: Cgroups | None = None,
+        ruled_by: RuledBy = unruled,
     ) -> None:
         self.node_name = node_name
         self._node_labels = node_labels
@@ -65,6 +67,7 @@ class FlowBuilder:
         self._names = names if names is not None else DnsNames()
         self._cgroups = cgroups if cgroups is not None else Cgroups(None)
         self._cluster = cluster
+        self._ruled_by = ruled_by
         self._emitter = flow_pb2.Emitter(name=EMITTER, version=version.removeprefix("v"))
         self._epoch = secrets.randbits(64)
         self._endpoints: dict[int, tuple[Workload, flow_pb2.Endpoint]] = {}
@@ -102,6 +105,9 @@ class FlowBuilder:
             _set_message(flow, record, message)
         else:
             _set_packet(flow, record)
+            ruled = self._ruled_by(record.rule) if record.rule else None
+            if ruled is not None:
+                set_policy(flow, record, ruled)
         return flow
 
     def extra(self, row: Row, message: L7Message | None = None) -> remora_pb2.FlowExtra:

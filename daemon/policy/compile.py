@@ -13,7 +13,7 @@ are asked about old classes, and nobody knows what they should answer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -72,6 +72,10 @@ class PolicyCompiler:
     def policies(self) -> Mapping[ObjectRef, ParsedPolicy]:
         """The policies in force, as they were understood."""
         return self._policies
+
+    def local(self) -> Collection[Name]:
+        """The workloads of this node, as far as policies know them."""
+        return self._inventory.local
 
     def selecting(self, name: Name) -> dict[Direction, tuple[ParsedPolicy, ...]]:
         """The policies that bind a pod of this node, in order of precedence."""

@@ -16,7 +16,7 @@ from daemon.policy.compile import PolicyCompiler
 from daemon.policy.evaluate import Evaluator, Packet
 from daemon.policy.lens import ClassKey, NamedPort, matched
 from daemon.policy.parsed import Everyone, ParsedPolicy, ParsedRule
-from daemon.policy.table import Action, Direction, PolicyTable, Rule
+from daemon.policy.table import Action, Direction, PolicyTable, Rule, policy_label
 from daemon.policy.units import spans_of
 from daemon.policy.verdicts import PROTOCOLS, Verdict, plane_of
 
@@ -57,12 +57,10 @@ class Side:
         word = "allowed" if self.verdict.action is Action.ALLOW else "denied"
         word = "would be denied (audit)" if self.verdict.audit else word
         if self.rule.isolation:
-            policies = ", ".join(label(policy) for policy in self.rule.policies)
+            policies = ", ".join(policy_label(policy) for policy in self.rule.policies)
             near = f"; nearest: {self.misses[0].text}" if self.misses else ""
             return f"{self.direction.value}: {word}, isolated by {policies} and no rule allows it{near}"
-        named = f' "{self.rule.name}"' if self.rule.name else ""
-        rule = f"{self.direction.value} rule {self.rule.place + 1}{named} of {label(self.rule.policies[0])}"
-        return f"{self.direction.value}: {word} by {rule} ({self.rule.action})"
+        return f"{self.direction.value}: {word} by {self.rule.words} ({self.rule.action})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,6 @@ def explain(compiler: PolicyCompiler, table: PolicyTable, packet: Packet) -> Exp
     outcome = asked.outcome(packet)
     egress = _side(compiler, table, Direction.EGRESS, packet, outcome.egress)
     return Explanation(packet, (egress, _side(compiler, table, Direction.INGRESS, packet, outcome.ingress)))
-
-
-def label(policy: ObjectRef) -> str:
-    """A policy as people write it: "db/allow-api", "cluster policy no-world"."""
-    return f"{policy.namespace}/{policy.name}" if policy.namespace else f"cluster policy {policy.name}"
 
 
 def _side(
@@ -125,7 +118,7 @@ def _misses(compiler: PolicyCompiler, direction: Direction, packet: Packet) -> I
 def _miss(
     policy: ParsedPolicy, rule: ParsedRule, key: ClassKey, ports: tuple[NamedPort, ...], packet: Packet
 ) -> NearMiss | None:
-    where = f"rule {rule.place + 1} of {label(policy.ref)}"
+    where = f"rule {rule.place + 1} of {policy_label(policy.ref)}"
     by_peer = any(isinstance(peer, Everyone) or matched(peer, key) for peer in rule.peers)
     spans = spans_of(rule, ports)
     target = plane_of(packet.protocol), packet.port

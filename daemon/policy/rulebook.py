@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 from daemon.model.objects import ObjectRef
 from daemon.policy.classes import Numbers
-from daemon.policy.parsed import Layer, ParsedPolicy, ParsedRule
-from daemon.policy.table import Direction, Rule, Ruleset
+from daemon.policy.parsed import PORT_MAX, Everyone, Layer, ParsedPolicy, ParsedRule
+from daemon.policy.table import Direction, Match, Rule, Ruleset
 from daemon.policy.units import Content
 
 IDLE_MAX = 16_384  # rules that bind nobody and still have their number
@@ -118,7 +118,17 @@ class RulesetBook:
 def words(policy: ParsedPolicy, direction: Direction, rule: ParsedRule) -> Rule:
     """The words for one rule."""
     action = "Allow" if policy.layer is Layer.NETWORK else rule.action.value
-    return Rule((policy.ref,), direction, rule.place, rule.name, action)
+    return Rule((policy.ref,), direction, rule.place, rule.name, action, _match(rule))
+
+
+def _match(rule: ParsedRule) -> Match:
+    """What the rule looks at: peers, ports, or protocols without a port."""
+    anyone = any(isinstance(peer, Everyone) for peer in rule.peers)
+    if rule.ports is None:
+        return Match.ALL if anyone else Match.L3_ONLY
+    if all((port.low, port.high, port.name) == (0, PORT_MAX, "") for port in rule.ports):
+        return Match.PROTO_ONLY if anyone else Match.L3_PROTO
+    return Match.L4_ONLY if anyone else Match.L3_L4
 
 
 def isolation(policies: Sequence[ParsedPolicy], direction: Direction, audited: bool) -> Rule | None:

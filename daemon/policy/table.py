@@ -36,6 +36,23 @@ class Direction(Enum):
     EGRESS = "egress"
 
 
+class Match(Enum):
+    """What a rule looks at, in Hubble's words and with its numbers; NONE: no rule decides."""
+
+    NONE = 0
+    L3_ONLY = 1
+    L3_L4 = 2
+    L4_ONLY = 3
+    ALL = 4
+    L3_PROTO = 5
+    PROTO_ONLY = 6
+
+    @property
+    def word(self) -> str:
+        """As metrics write it: "l3-l4"."""
+        return self.name.lower().replace("_", "-")
+
+
 class Entry(NamedTuple):
     """One (peer class, protocol, port prefix) of a ruleset.
 
@@ -79,11 +96,26 @@ class Rule(NamedTuple):
     place: int = -1  # index in the policy's list of the direction, from 0; -1: no rule, but a default
     name: str = ""  # as ClusterNetworkPolicy allows to write it
     action: str = ""  # as the policy says: Accept, Deny or Pass; "Allow" of NetworkPolicy; "" for a default deny
+    match: Match = Match.NONE
+
+    @property
+    def words(self) -> str:
+        """Which rule it is: `ingress rule 2 "name" of db/allow-api`; for a default, who isolates."""
+        named = ", ".join(policy_label(policy) for policy in self.policies)
+        if self.place < 0:
+            return f"{self.direction.value} isolation by {named}" if named else f"{self.direction.value} default"
+        quoted = f' "{self.name}"' if self.name else ""
+        return f"{self.direction.value} rule {self.place + 1}{quoted} of {named}"
 
     @property
     def isolation(self) -> bool:
         """Whether this stands for "isolated by these policies" instead of for a rule that somebody wrote."""
         return self.place < 0 and bool(self.policies)
+
+
+def policy_label(policy: ObjectRef) -> str:
+    """A policy as people write it: "db/allow-api", "cluster policy no-world"."""
+    return f"{policy.namespace}/{policy.name}" if policy.namespace else f"cluster policy {policy.name}"
 
 
 @dataclass(frozen=True)

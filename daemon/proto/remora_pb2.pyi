@@ -27,7 +27,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("health", "version", "node", "kernel", "pid", "uptime_ns", "resident_bytes", "config", "pins", "origin", "features", "programs", "maps", "sources", "counters", "flows", "losses", "warnings", "services", "endpoints", "metrics_port")
+    __slots__ = ("health", "version", "node", "kernel", "pid", "uptime_ns", "resident_bytes", "config", "pins", "origin", "features", "programs", "maps", "sources", "counters", "flows", "losses", "warnings", "services", "endpoints", "metrics_port", "policies", "restricted", "guarded")
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,9 @@ class StatusResponse(_message.Message):
     SERVICES_FIELD_NUMBER: _ClassVar[int]
     ENDPOINTS_FIELD_NUMBER: _ClassVar[int]
     METRICS_PORT_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    RESTRICTED_FIELD_NUMBER: _ClassVar[int]
+    GUARDED_FIELD_NUMBER: _ClassVar[int]
     health: Health
     version: str
     node: str
@@ -70,7 +73,10 @@ class StatusResponse(_message.Message):
     services: int
     endpoints: int
     metrics_port: int
-    def __init__(self, health: _Optional[_Union[Health, str]] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., kernel: _Optional[str] = ..., pid: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config: _Optional[str] = ..., pins: _Optional[str] = ..., origin: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., programs: _Optional[_Iterable[_Union[Program, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., flows: _Optional[_Union[FlowState, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., services: _Optional[int] = ..., endpoints: _Optional[int] = ..., metrics_port: _Optional[int] = ...) -> None: ...
+    policies: int
+    restricted: int
+    guarded: int
+    def __init__(self, health: _Optional[_Union[Health, str]] = ..., version: _Optional[str] = ..., node: _Optional[str] = ..., kernel: _Optional[str] = ..., pid: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., config: _Optional[str] = ..., pins: _Optional[str] = ..., origin: _Optional[str] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., programs: _Optional[_Iterable[_Union[Program, _Mapping]]] = ..., maps: _Optional[_Iterable[_Union[Map, _Mapping]]] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., counters: _Optional[_Iterable[_Union[Counter, _Mapping]]] = ..., flows: _Optional[_Union[FlowState, _Mapping]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., services: _Optional[int] = ..., endpoints: _Optional[int] = ..., metrics_port: _Optional[int] = ..., policies: _Optional[int] = ..., restricted: _Optional[int] = ..., guarded: _Optional[int] = ...) -> None: ...
 
 class Feature(_message.Message):
     __slots__ = ("name", "present", "purpose", "required")
@@ -395,6 +401,139 @@ class Difference(_message.Message):
     wanted: str
     found: str
     def __init__(self, kind: _Optional[str] = ..., map: _Optional[str] = ..., place: _Optional[str] = ..., service: _Optional[str] = ..., wanted: _Optional[str] = ..., found: _Optional[str] = ...) -> None: ...
+
+class ListPoliciesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListPoliciesResponse(_message.Message):
+    __slots__ = ("policies", "workloads", "namespaces")
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    policies: _containers.RepeatedCompositeFieldContainer[NetworkPolicy]
+    workloads: _containers.RepeatedCompositeFieldContainer[PolicyWorkload]
+    namespaces: _containers.RepeatedCompositeFieldContainer[PolicyNamespace]
+    def __init__(self, policies: _Optional[_Iterable[_Union[NetworkPolicy, _Mapping]]] = ..., workloads: _Optional[_Iterable[_Union[PolicyWorkload, _Mapping]]] = ..., namespaces: _Optional[_Iterable[_Union[PolicyNamespace, _Mapping]]] = ...) -> None: ...
+
+class NetworkPolicy(_message.Message):
+    __slots__ = ("kind", "namespace", "name", "tier", "priority", "audit", "isolates", "workloads", "rules", "default_denials", "manifest")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    ISOLATES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_DENIALS_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    namespace: str
+    name: str
+    tier: str
+    priority: int
+    audit: bool
+    isolates: _containers.RepeatedScalarFieldContainer[str]
+    workloads: _containers.RepeatedScalarFieldContainer[str]
+    rules: _containers.RepeatedCompositeFieldContainer[PolicyRule]
+    default_denials: int
+    manifest: str
+    def __init__(self, kind: _Optional[str] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., tier: _Optional[str] = ..., priority: _Optional[int] = ..., audit: _Optional[bool] = ..., isolates: _Optional[_Iterable[str]] = ..., workloads: _Optional[_Iterable[str]] = ..., rules: _Optional[_Iterable[_Union[PolicyRule, _Mapping]]] = ..., default_denials: _Optional[int] = ..., manifest: _Optional[str] = ...) -> None: ...
+
+class PolicyRule(_message.Message):
+    __slots__ = ("direction", "number", "name", "action", "peers", "ports", "hits", "bound")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    PORTS_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    direction: str
+    number: int
+    name: str
+    action: str
+    peers: _containers.RepeatedScalarFieldContainer[str]
+    ports: _containers.RepeatedScalarFieldContainer[str]
+    hits: int
+    bound: bool
+    def __init__(self, direction: _Optional[str] = ..., number: _Optional[int] = ..., name: _Optional[str] = ..., action: _Optional[str] = ..., peers: _Optional[_Iterable[str]] = ..., ports: _Optional[_Iterable[str]] = ..., hits: _Optional[int] = ..., bound: _Optional[bool] = ...) -> None: ...
+
+class PolicyWorkload(_message.Message):
+    __slots__ = ("namespace", "name", "ingress", "egress")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INGRESS_FIELD_NUMBER: _ClassVar[int]
+    EGRESS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    ingress: _containers.RepeatedScalarFieldContainer[str]
+    egress: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., ingress: _Optional[_Iterable[str]] = ..., egress: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PolicyNamespace(_message.Message):
+    __slots__ = ("name", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class ExplainPolicyRequest(_message.Message):
+    __slots__ = ("source", "destination", "port", "protocol", "live")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    destination: str
+    port: int
+    protocol: str
+    live: bool
+    def __init__(self, source: _Optional[str] = ..., destination: _Optional[str] = ..., port: _Optional[int] = ..., protocol: _Optional[str] = ..., live: _Optional[bool] = ...) -> None: ...
+
+class ExplainPolicyResponse(_message.Message):
+    __slots__ = ("passes", "sides", "notes", "differs")
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    SIDES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    DIFFERS_FIELD_NUMBER: _ClassVar[int]
+    passes: bool
+    sides: _containers.RepeatedCompositeFieldContainer[PolicySide]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    differs: bool
+    def __init__(self, passes: _Optional[bool] = ..., sides: _Optional[_Iterable[_Union[PolicySide, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., differs: _Optional[bool] = ...) -> None: ...
+
+class PolicySide(_message.Message):
+    __slots__ = ("direction", "party", "address", "verdict", "words", "policies", "misses", "live")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    PARTY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    POLICIES_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    direction: str
+    party: str
+    address: str
+    verdict: str
+    words: str
+    policies: _containers.RepeatedScalarFieldContainer[str]
+    misses: _containers.RepeatedScalarFieldContainer[str]
+    live: str
+    def __init__(self, direction: _Optional[str] = ..., party: _Optional[str] = ..., address: _Optional[str] = ..., verdict: _Optional[str] = ..., words: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., misses: _Optional[_Iterable[str]] = ..., live: _Optional[str] = ...) -> None: ...
 
 class ListEndpointsRequest(_message.Message):
     __slots__ = ()

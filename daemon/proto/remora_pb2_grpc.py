@@ -60,6 +60,16 @@ class AgentStub:
                 request_serializer=daemon_dot_proto_dot_remora__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=daemon_dot_proto_dot_remora__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.ListPolicies = channel.unary_unary(
+                '/remora.v1.Agent/ListPolicies',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ListPoliciesRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ListPoliciesResponse.FromString,
+                _registered_method=True)
+        self.ExplainPolicy = channel.unary_unary(
+                '/remora.v1.Agent/ExplainPolicy',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.FromString,
+                _registered_method=True)
         self.ListEndpoints = channel.unary_unary(
                 '/remora.v1.Agent/ListEndpoints',
                 request_serializer=daemon_dot_proto_dot_remora__pb2.ListEndpointsRequest.SerializeToString,
@@ -120,6 +130,20 @@ class AgentServicer:
 
     def Verify(self, request, context):
         """The kernel's maps, read back and compared with the objects.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPolicies(self, request, context):
+        """Policies in force with their rules and what these decided, and what binds the workloads of this node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPolicy(self, request, context):
+        """What policies say of a connection, by which rule, and what came nearest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +211,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=daemon_dot_proto_dot_remora__pb2.VerifyRequest.FromString,
                     response_serializer=daemon_dot_proto_dot_remora__pb2.VerifyResponse.SerializeToString,
+            ),
+            'ListPolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPolicies,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ListPoliciesRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ListPoliciesResponse.SerializeToString,
+            ),
+            'ExplainPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPolicy,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.SerializeToString,
             ),
             'ListEndpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEndpoints,
@@ -349,6 +383,60 @@ class Agent:
             '/remora.v1.Agent/Verify',
             daemon_dot_proto_dot_remora__pb2.VerifyRequest.SerializeToString,
             daemon_dot_proto_dot_remora__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/ListPolicies',
+            daemon_dot_proto_dot_remora__pb2.ListPoliciesRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ListPoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/ExplainPolicy',
+            daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

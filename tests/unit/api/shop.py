@@ -45,6 +45,8 @@ class FakeView:
         self.detail = remora_pb2.ServiceDetail(namespace="shop", name="backend", type="ClusterIP", algorithm="random")
         self.explanation = remora_pb2.ExplainResponse(rule="none", verdict="untouched", words="nothing is there")
         self.verified = remora_pb2.VerifyResponse(frontends=2, slots=1)
+        self.enforced = remora_pb2.ListPoliciesResponse()
+        self.policy_answer = remora_pb2.ExplainPolicyResponse(passes=True)
         self.broken = False
         self.events = EventLog()
 
@@ -71,6 +73,14 @@ class FakeView:
             raise ValueError("no workload nobody; `remora endpoint list` names them")
         self.asked = request
         return self.explanation
+
+    async def policies(self) -> remora_pb2.ListPoliciesResponse:
+        return self.enforced
+
+    async def explain_policy(self, request: remora_pb2.ExplainPolicyRequest) -> remora_pb2.ExplainPolicyResponse:
+        if request.source == "nobody":
+            raise ValueError("no workload is called 'nobody'; `remora endpoint list` names them")
+        return self.policy_answer
 
     async def verify(self) -> remora_pb2.VerifyResponse:
         if self.broken:
