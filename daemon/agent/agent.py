@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from daemon.agent import exposition, logs, notify
@@ -138,7 +139,10 @@ class Agent:
         self.flow_metrics = FlowMetrics(self.directory, self._metrics, series, names, enforcement.policy_of)
         pipeline = FlowPipeline(store, self.flow_metrics, names)
         cgroups = Cgroups(datapath.features.cgroup)
-        self._reader = Reader(datapath, pipeline, self.flow_metrics, cgroups)
+        answers = enforcement.answers
+        names.subscribe(answers.heard)
+        answers.wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._changed.set)
+        self._reader = Reader(datapath, pipeline, self.flow_metrics, cgroups, answers)
         self._reader.start()
         stack.callback(self._reader.stop)
         builder = FlowBuilder(
@@ -186,6 +190,9 @@ class Agent:
         taken = self.proxy.begin()
         await self.programmer.apply(self._snapshot, self.devices)
         self.witness.look(self.directory.workloads(), self.programmer.applied, self.programmer.watched)
+        if "policies" not in self.programmer.failures:
+            enforced = self.programmer.policies
+            self.witness.look_at_policies(enforced.revision, enforced.in_force)
         if "services" not in self.programmer.failures:
             await self.proxy.synced(taken, self.programmer.table, whole=self.programmer.whole)
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from daemon.agent.answers import Answers
 from daemon.agent.guards import addresses_here, wanted_guards
 from daemon.endpoints import Party
 from daemon.flows.metrics.policy import Decider
 from daemon.flows.ruled import Ruled
 from daemon.model.differences import differences
-from daemon.model.objects import KubeObject
+from daemon.model.objects import KubeObject, ObjectRef
 from daemon.model.snapshot import Snapshot
-from daemon.policy import Direction, PolicyTable
+from daemon.policy import Direction, PolicyTable, Rule
 from daemon.policy.compile import PolicyCompiler
 from daemon.policy.names import Names
+from daemon.policy.parsed import ParsedPolicy
 from daemon.policy.reconcile import Changes, PolicyReconciler
 from daemon.settings import Settings
 from ebpf.datapath import Datapath
@@ -62,14 +65,19 @@ class Enforcement:
         self.compiler = PolicyCompiler(settings.node, self.reconciler.first_numbers(), settings.policy_audit)
         self.table = PolicyTable()
         """what is in force"""
+        self._words = self.table  # may be ahead: a flow must not come before the words for its rule
+        self.revision = 0
+        """counts what was put in force"""
         self.restricted = self.guarded = 0
         """devices of this node's pods that a policy restricts, and all of them"""
         self.names = Names()
+        self.answers = Answers(self.names, Path(settings.state_dir) / "names.json")
         self._inherited = self.reconciler.guarded > 0
         self._applied: Wanted | None = None
 
     def apply(self, snapshot: Snapshot, local: tuple[Party, ...], source_check: bool) -> None:
         """Put a snapshot's policies into force; raises RemoraError or ValueError with the old ones in force."""
+        self.answers.settle()
         wanted = _wanted(snapshot, local, self.names, source_check)
         if self._applied is not None and wanted.same(self._applied):
             self._applied = wanted
@@ -81,28 +89,32 @@ class Enforcement:
             self._put(table, local, source_check)
         self._applied = _wanted(snapshot, local, self.names, source_check)
         self._inherited = False
+        self.revision += 1
+        self.answers.keep()
 
     @property
-    def policies(self) -> int:
-        """How many policies are in force."""
-        return len(self.compiler.policies())
+    def in_force(self) -> Mapping[ObjectRef, ParsedPolicy]:
+        """The policies that the compiler took over last."""
+        return self.compiler.policies()
 
     def ruled_by(self, number: int) -> Ruled | None:
         """What the number of a rule in a flow stands for. Safe from any thread."""
-        table = self.table
-        rule = table.rules.get(number) or table.retired.get(number)
-        if rule is None or not rule.policies:
-            return None
-        return Ruled(rule.policies, rule.direction is Direction.INGRESS, rule.match.value, rule.words)
+        rule = self._rule(number)
+        return rule and Ruled(rule.policies, rule.direction is Direction.INGRESS, rule.match.value, rule.words)
 
     def policy_of(self, number: int) -> Decider | None:
         """The same, as metrics name it: of several policies that isolate together the first."""
-        table = self.table
-        rule = table.rules.get(number) or table.retired.get(number)
-        if rule is None or not rule.policies:
+        rule = self._rule(number)
+        if rule is None:
             return None
         policy = rule.policies[0]
         return Decider("/".join(filter(None, (policy.kind, policy.namespace, policy.name))), rule.match.word)
+
+    def _rule(self, number: int) -> Rule | None:
+        """None for one that is not known, and where no policy says anything."""
+        table = self._words
+        rule = table.rules.get(number) or table.retired.get(number)
+        return rule if rule is not None and rule.policies else None
 
     def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> Sequence[PolicyTable]:
         try:
@@ -114,6 +126,7 @@ class Enforcement:
 
     def _put(self, table: PolicyTable, local: tuple[Party, ...], source_check: bool) -> None:
         guards = wanted_guards(local, table, source_check=source_check)
+        self._words = table
         changes: Changes = self.reconciler.apply(table, guards)
         self.table = table  # only now: what could not be programmed is not in force
         self.guarded, self.restricted = len(guards), sum(any(one.isolation) for one in guards.values())

@@ -14,6 +14,8 @@ from daemon.api import EventLog
 from daemon.api.events import CAPACITY
 from daemon.flows.clock import Clock
 from daemon.model import Frontend, Workload
+from daemon.model.objects import ObjectRef
+from daemon.policy.parsed import ParsedPolicy
 from daemon.proto import flow_pb2 as pb
 from daemon.services import Applied
 from ebpf import addresses
@@ -30,6 +32,8 @@ class Witness:
         self._workloads: dict[int, Workload] = {}
         self._services: dict[ServiceKey, Applied] = {}
         self._watched: dict[int, str] = {}
+        self._policies: Mapping[ObjectRef, ParsedPolicy] = {}
+        self._revision = 0
 
     def started(self) -> None:
         """The agent serves."""
@@ -51,10 +55,30 @@ class Witness:
         )
         self._workloads, self._services, self._watched = now, services, dict(watched)
 
+    def look_at_policies(self, revision: int, policies: Mapping[ObjectRef, ParsedPolicy]) -> None:
+        """Note which policies came into force, changed or went, where their revision is another one."""
+        if revision == self._revision:
+            return
+        before, self._policies, self._revision = self._policies, dict(policies), revision
+        told = [_policy(pb.POLICY_DELETED, one, revision) for ref, one in before.items() if ref not in policies]
+        changed = [one for ref, one in policies.items() if before.get(ref) != one]
+        self._add([*told, *(_policy(pb.POLICY_UPDATED, one, revision) for one in changed)])
+
     def _add(self, events: list[pb.AgentEvent]) -> None:
         now = self._clock.now_ns()
         for event in events[-CAPACITY:]:
             self._log.add(event, now)
+
+
+def _policy(kind: pb.AgentEventType, one: ParsedPolicy, revision: int) -> pb.AgentEvent:
+    """As Cilium labels the policies that it takes from Kubernetes."""
+    labels = {"derived-from": one.ref.kind, "name": one.ref.name, "namespace": one.ref.namespace}
+    update = pb.PolicyUpdateNotification(
+        labels=[f"k8s:io.cilium.k8s.policy.{key}={value}" for key, value in labels.items() if value],
+        revision=revision,
+        rule_count=sum(map(len, one.rules.values())),
+    )
+    return pb.AgentEvent(type=kind, policy_update=update)
 
 
 def _endpoints(before: Mapping[int, Workload], now: Mapping[int, Workload]) -> Iterator[pb.AgentEvent]:

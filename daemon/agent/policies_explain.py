@@ -72,7 +72,7 @@ class Asked:
     ) -> pb.PolicySide:
         told = pb.PolicySide(direction=side.direction.value, party=party.name, address=str(own))
         if not party.local:
-            told.words = f"{side.direction.value}: {party.name} is no workload of this node"
+            told.words = f"{side.direction.value}: no pod of this node, so nothing binds it here"
             return told
         verdict = None if exempt else side.verdict
         told.verdict, told.words = _word(verdict), f"{side.direction.value}: {exempt}" if exempt else side.text

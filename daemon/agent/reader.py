@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from daemon.agent.answers import Answers
 from daemon.agent.sweep import Census, Sweeper
 from daemon.flows.cgroups import Cgroups
 from daemon.flows.l7 import PayloadRecord
@@ -39,10 +40,18 @@ TICK = 1.0  # s after which what did not come is looked for, also when nothing c
 class Reader(Thread):
     """Start with start(), end with stop()."""
 
-    def __init__(self, datapath: Datapath, pipeline: FlowPipeline, metrics: FlowMetrics, cgroups: Cgroups) -> None:
+    def __init__(
+        self,
+        datapath: Datapath,
+        pipeline: FlowPipeline,
+        metrics: FlowMetrics,
+        cgroups: Cgroups,
+        answers: Answers,
+    ) -> None:
         super().__init__(name="remora-reader", daemon=True)
         self._pipeline = pipeline
         self._cgroups = cgroups
+        self._answers = answers
         self._metrics = metrics
         self._counters = datapath.counters
         self._lost = self._kernel_lost()
@@ -126,7 +135,10 @@ class Reader(Thread):
         before, self._lost = self._lost, self._kernel_lost()
         if self._lost > before:
             self._metrics.lost(LostSource.KERNEL, self._lost - before)
-        rows = self._sweeper.sweep(time.monotonic_ns())
+        began = time.monotonic_ns()
+        self._sweeper.watched = self._answers.watched
+        rows = self._sweeper.sweep(began)
+        self._answers.swept(began / 1e9, self._sweeper.talked_to)
         if len(rows):
             self._pipeline.ingest(rows, [])
         self._census.next()

@@ -54,10 +54,15 @@ class Sweeper:
         self._outside = outside
         self._flow = flow_dtype
         self._overflow = overflow
+        self.watched: frozenset[bytes] = frozenset()
+        """addresses (16 bytes) of which is to be told whether somebody has a connection to them"""
+        self.talked_to: frozenset[bytes] = frozenset()
+        """those of them that somebody had one to at the last walk"""
 
     def sweep(self, now: int) -> Columns:
         """Remove what is over at `now` (ns, CLOCK_MONOTONIC); final records, shape (n,)."""
         rows = []
+        met: set[bytes] = set()
         for keys, values in self._connections.chunks():
             silent = unanswered(keys, values, now)
             over = idle(keys, values, now) | silent
@@ -67,9 +72,18 @@ class Sweeper:
                 ended = final_records(keys[told], values[told], self._flow, now)
                 blame(ended, values[told], (silent & tells(values))[told], self._overflow)
                 rows.append(ended)
+            met |= self._met(keys[~over])
+        self.talked_to = frozenset(met)
         for keys, values, answers in translations.ended(self._outside, now):
             rows.append(outside_records(keys, values, answers, self._flow, now))
         return np.concatenate(rows) if rows else np.empty(0, self._flow)
+
+    def _met(self, keys: Columns) -> frozenset[bytes]:
+        """The watched addresses among the remote ends of connections."""
+        if not self.watched or not len(keys):
+            return frozenset()
+        remotes = np.ascontiguousarray(keys["remote"]).view("V16").reshape(-1)
+        return self.watched.intersection(one.tobytes() for one in np.unique(remotes))
 
 
 def idle(keys: Columns, values: Columns, now: int) -> npt.NDArray[np.bool_]:

@@ -204,7 +204,7 @@ class View:
             warnings=warnings,
             services=sum(len(one.entry.frontends) for one in agent.programmer.applied),
             endpoints=len(self.directory.workloads()),
-            policies=enforced.policies,
+            policies=len(enforced.in_force),
             restricted=enforced.restricted,
             guarded=enforced.guarded,
             metrics_port=int(address.rpartition(":")[2]) if address else 0,

@@ -206,7 +206,7 @@ def _with(present: Snapshot, texts: Any) -> Snapshot:
     chosen = {one.ref: one for one in (*present.policies, *present.cluster_policies, *present.namespaces)}
     for name, text in texts:
         try:
-            chosen.update((one.object.ref, one.object) for one in read_manifest(text).objects)  # type: ignore[misc]
+            chosen.update((one.object.ref, one.object) for one in read_manifest(text).objects)
         except ManifestError as error:
             raise CliError(f"{name}:{error.line}: {error}") from error
     ordered = [chosen[ref] for ref in sorted(chosen)]

@@ -2,7 +2,8 @@
 
 Every visit asks the name server where the backend is and gets its users over a connection that stays open for a
 second request. Now and then it does what real clients do too: asks for a page that is not there, charges, comes over
-IPv6, asks for a name that nobody has, asks over TCP, and knocks at a port where nobody listens.
+IPv6, asks for a name that nobody has, asks over TCP, knocks at a port where nobody listens, and at one that a policy
+keeps it from.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import dns.rdatatype
 
 PAUSE = 0.8  # s between two visits
 TIMEOUT = 3.0  # s for an answer
+PATIENCE = 0.5  # s for one that a policy keeps from coming
+TILL_PORT = 9090
 BACKEND = "backend.shop.svc.cluster.local"
 PAYMENTS = "payments.shop.svc.cluster.local"
 UNKNOWN = "inventory.shop.svc.cluster.local"
@@ -62,6 +65,11 @@ class Shopper:
         with closing(http.client.HTTPConnection(self.resolve(PAYMENTS), 81, timeout=TIMEOUT)) as connection:
             connection.connect()
 
+    def look_into_the_till(self) -> None:
+        """A connection that a policy denies: no answer at all."""
+        with closing(http.client.HTTPConnection(self.resolve(PAYMENTS), TILL_PORT, timeout=PATIENCE)) as connection:
+            connection.connect()
+
     def look_for_unknown_name(self) -> None:
         """An NXDOMAIN."""
         self.resolve(UNKNOWN)
@@ -73,6 +81,7 @@ class Shopper:
     def errands(self) -> Mapping[int, tuple[Callable[[], object], ...]]:
         """What is done besides browsing, by the visit's number modulo six."""
         return {
+            0: (self.look_into_the_till,),
             1: (self.look_for_missing_page,),
             2: (self.pay,),
             3: (self.knock_at_closed_port,),

@@ -64,7 +64,9 @@ class Summary:
         answered: set[Tuple] = set()
         for flow in flows:
             summary.flows += 1
-            if flow.traffic_direction == flow_pb2.EGRESS:
+            if flow.verdict == flow_pb2.DROPPED:
+                summary._count_drop(flow)
+            elif flow.traffic_direction == flow_pb2.EGRESS:
                 summary._count(flow, answered)
         return summary
 
@@ -77,6 +79,14 @@ class Summary:
                 talk.pods.setdefault(_name(flow.source), Talk()).note(flow.l7)
         elif flow.is_reply.value and flow.l4.HasField("TCP"):
             self._count_refusal(flow, answered)
+
+    def _count_drop(self, flow: flow_pb2.Flow) -> None:
+        """What a policy denies is told by the device of the end that it binds."""
+        denied = flow.ingress_denied_by or flow.egress_denied_by
+        if denied and flow.l4.HasField("TCP"):
+            server = f"{_name(flow.destination)}:{flow.l4.TCP.destination_port}"
+            talk = self.talks.setdefault(Pair(_name(flow.source), server, "TCP"), Talk())
+            talk.errors[f"denied by {denied[0].namespace}/{denied[0].name}"] += 1
 
     def _count_refusal(self, flow: flow_pb2.Flow, answered: set[Tuple]) -> None:
         """A reset in answer to a connection's first packet; one after a handshake is just a quick end."""

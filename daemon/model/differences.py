@@ -19,6 +19,8 @@ def differences(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[list[T], lis
         return [], []
     shorter = min(len(before), len(now))
     head = next(compress(count(), map(is_not, before, now)), shorter)
+    if head == len(before) == len(now):
+        return [], []
     tail = next(compress(count(), map(is_not, reversed(before), reversed(now))), shorter)
     tail = min(tail, shorter - head)
     old = {id(one): one for one in before[head : len(before) - tail]}

@@ -3,14 +3,15 @@
 ClusterNetworkPolicies may accept traffic to names. The agent sees the answers that workloads get and tells them here;
 the compiler asks which addresses match the names that policies use. All answers are kept, not only those that a
 policy asks for now, because a policy may come after the answer that it needs. When the time of an answer is over its
-address is gone from here; connections that exist are not asked again.
+address is gone from here, unless somebody still has a connection to it: then it stays until that has ended, because a
+connection that was allowed must outlive whatever makes verdicts be asked again.
 
 The caller gives the time, so that a test and a recording can be told as well as the present.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 ANSWERS_MAX = 65_536  # name and address; beyond that the answers that end first are given up
 
@@ -36,6 +37,15 @@ class Names:
         """Addresses (16 bytes) with the followed patterns that they match; the same object until something changes."""
         return self._view
 
+    @property
+    def followed(self) -> frozenset[str]:
+        """The patterns that policies use."""
+        return self._followed
+
+    def held(self) -> dict[bytes, dict[str, float]]:
+        """The answers behind the view: when each ends, by address and name."""
+        return {address: dict(self._expiry[address]) for address in self._view}
+
     def follow(self, patterns: frozenset[str]) -> None:
         """From now on these are the patterns that policies use."""
         if patterns != self._followed:
@@ -52,9 +62,15 @@ class Names:
         self._give_up(self._count - ANSWERS_MAX)
         return self._look_again(told)
 
-    def expire(self, now: float) -> frozenset[bytes]:
-        """Forget what does not hold any more; the addresses that match other patterns than before."""
-        over = [(address, name) for address, names in self._expiry.items() for name, end in names.items() if end <= now]
+    def expire(self, now: float, in_use: Collection[bytes] = ()) -> frozenset[bytes]:
+        """Forget what does not hold any more, but for addresses in use; those that match other patterns than before."""
+        over = [
+            (address, name)
+            for address, names in self._expiry.items()
+            if address not in in_use
+            for name, end in names.items()
+            if end <= now
+        ]
         return self._forget(over)
 
     def _give_up(self, number: int) -> None:

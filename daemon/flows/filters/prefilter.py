@@ -29,7 +29,7 @@ from ebpf.constants import EventKind, Verdict
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Masker = Callable[[RowArray], Mask]
 
-_EVENT_DROP, _EVENT_TRACE, _EVENT_L7 = 1, 4, 129
+_EVENT_DROP, _EVENT_TRACE, _EVENT_POLICY, _EVENT_L7 = 1, 4, 5, 129
 _PROTOCOLS = {
     "icmp": (texts.ICMP, texts.ICMPV6),
     "icmpv4": (texts.ICMP,),
@@ -160,6 +160,7 @@ def _by_event_type(entries: Iterable[flow_pb2.EventTypeFilter]) -> Masker:
             return _everything(rows)
         messages, dropped = _messages(rows), _is(rows["verdict"] == Verdict.DROPPED)
         kinds = {_EVENT_L7: messages, _EVENT_DROP: ~messages & dropped, _EVENT_TRACE: ~messages & ~dropped}
+        kinds[_EVENT_POLICY] = _is(rows["verdict"] == int(flow_pb2.Verdict.AUDIT))
         return _is(np.logical_or.reduce([kinds[kind] for kind in wanted if kind in kinds] or [~_everything(rows)]))
 
     return mask

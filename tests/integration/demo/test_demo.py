@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -114,6 +115,12 @@ def test_the_refused_connection_is_shown(played: str) -> None:
     assert re.search(r"<- shop/payments:81 .* \(TCP Flags: .*RST", played)
 
 
+def test_the_connection_that_a_policy_denies_is_shown_with_its_policy(played: str) -> None:
+    assert re.search(r"shop/frontend:\d+ .* -> shop/payments:9090 .* DROPPED .*isolation by shop/frontend", played)
+    summary = played.split("─\n")[-1]
+    assert re.search(r"shop/frontend -> shop/payments:9090 \(TCP\) +\d+ x denied by shop/frontend", summary)
+
+
 def test_the_summary_counts_requests_latency_and_errors(played: str) -> None:
     summary = played.split("─\n")[-1]
     assert re.search(r"shop/frontend -> shop/backend \(HTTP\) +\d+ +[\d.]+ms +[\d.]+ms +\d+ x 404", summary)
@@ -182,8 +189,20 @@ def test_keep_leaves_the_shop_open_with_working_hints_until_ctrl_c(start: Start)
         done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=ENDING)
         assert done.returncode == 0, (command, done.stderr)
         assert re.search("shop|healthy", done.stdout)
+    suggested = remora(environment, "policy", "suggest", "-n", "shop", "-n", "kube-system")
+    tested = remora(environment, "policy", "test", "-f", "-", "--alone", "-o", "json", text=suggested)
+    assert json.loads(tested)["asked"] > 0
+    assert json.loads(tested)["denied"] == []
     time.sleep(0.5)
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=ENDING)
     assert demo.returncode == 0
     assert remains() == []
+
+
+def remora(environment: dict[str, str], *arguments: str, text: str = "") -> str:
+    """What a command prints, given a text; its exit code must be 0."""
+    argv = [sys.executable, "-m", "daemon.cli.main", *arguments]
+    done = subprocess.run(argv, cwd=ROOT, env=environment, input=text, capture_output=True, text=True, timeout=ENDING)
+    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    return done.stdout

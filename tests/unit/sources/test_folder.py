@@ -151,6 +151,27 @@ def test_a_file_that_was_always_broken_contributes_nothing_and_stops_nobody(tmp_
     play(tmp_path, story)
 
 
+def test_only_files_that_were_never_read_count_as_unread(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("spec: [")
+    (tmp_path / "b.yaml").write_text(service("b"))
+
+    async def story(source: FolderSource, inbox: Inbox) -> None:
+        assert (await inbox.next()).unread == (str(tmp_path / "a.yaml"),)
+        (tmp_path / "b.yaml").write_text("spec: [")
+        assert (await inbox.next()).unread == (str(tmp_path / "a.yaml"),)
+        (tmp_path / "a.yaml").write_text(service("a"))
+        assert (await inbox.next()).unread == ()
+
+    play(tmp_path, story)
+
+
+def test_a_folder_that_was_never_there_is_unread(tmp_path: Path) -> None:
+    async def story(source: FolderSource, inbox: Inbox) -> None:
+        assert (await inbox.next()).unread == (str(tmp_path / "absent"),)
+
+    play(tmp_path / "absent", story)
+
+
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "big.yaml").open("w") as file:
         os.truncate(file.fileno(), 65 << 20)

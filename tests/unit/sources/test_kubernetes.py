@@ -365,3 +365,41 @@ users: [{name: u, user: {token: secret}}]
     )
     assert access(str(config), "").server == "https://10.96.0.1:443"
     assert access(str(config), "https://192.0.2.10:6443").server == "https://192.0.2.10:6443"
+
+
+def policy(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    versions = {"NetworkPolicy": "networking.k8s.io/v1", "ClusterNetworkPolicy": "policy.networking.k8s.io/v1alpha2"}
+    metadata = {"name": name, "namespace": "shop" if kind == "NetworkPolicy" else ""}
+    return {"apiVersion": versions[kind], "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def test_policies_of_both_kinds_are_heard_as_the_server_would_default_them() -> None:
+    store = Store()
+    store.put(policy("NetworkPolicy", "web", {"podSelector": {}, "egress": [{}]}))
+    subject = {"namespaces": {}}
+    store.put(policy("ClusterNetworkPolicy", "base", {"tier": "Baseline", "priority": 7, "subject": subject}))
+
+    async def test(made: World) -> None:
+        (web,), (base,) = made.source.snapshot.policies, made.source.snapshot.cluster_policies
+        assert [one.value for one in web.spec.policy_types] == ["Ingress", "Egress"]
+        assert (base.ref.namespace, base.spec.priority) == ("", 7)
+        assert not made.source.snapshot.unread
+        made.server.store.delete("NetworkPolicy", "shop", "web")
+        await made.until(lambda: not made.source.snapshot.policies)
+
+    run(test, store)
+
+
+def test_a_policy_of_which_no_version_was_understood_is_named() -> None:
+    store = Store()
+    store.put(policy("NetworkPolicy", "odd", {"podSelector": {}, "policyTypes": ["Sideways"]}))
+    store.put(policy("NetworkPolicy", "web", {"podSelector": {}}))
+
+    async def test(made: World) -> None:
+        assert [one.name for one in made.source.snapshot.policies] == ["web"]
+        assert made.source.snapshot.unread == ("NetworkPolicy shop/odd",)
+        made.server.store.put(policy("NetworkPolicy", "web", {"podSelector": {}, "policyTypes": ["Sideways"]}))
+        await made.until(lambda: len(made.source.problems) == 2)
+        assert made.source.snapshot.unread == ("NetworkPolicy shop/odd",)
+
+    run(test, store)
