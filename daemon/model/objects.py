@@ -9,9 +9,8 @@ Sources: the API reference of `v1` Service, Pod, Namespace and of `discovery.k8s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct, field
 
@@ -75,8 +74,7 @@ class IpMode(Enum):
     PROXY = "Proxy"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ObjectRef:
+class ObjectRef(NamedTuple):
     """The name of one object; `namespace` is "" for what is not in one."""
 
     kind: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import (
@@ -38,25 +40,27 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         file = str(folder / name)
         problems += _problems_of(file, state)
         for located in state.content.objects:
-            ref = located.object.ref
+            ref = located.ref
             if ref in chosen:
                 where = "{}:{}".format(*chosen[ref][1])
                 problems.append(_note((file, located.line), f"{ref} is also in {where}; this one is used"))
             chosen[ref] = located, (file, located.line)
-    objects = [chosen[ref][0].object for ref in sorted(chosen)]
+    kinds: dict[type[KubeObject], list[KubeObject]] = defaultdict(list)
+    for _, (located, _) in sorted(chosen.items(), key=itemgetter(0)):
+        kinds[type(located.object)].append(located.object)
     places = {ref: place for ref, (_, place) in chosen.items()}
-    problems += _orphans(objects, places)
-    services = _only(Service, objects)
+    slices, services = _only(EndpointSlice, kinds), _only(Service, kinds)
+    problems += _orphans(slices, places)
     problems += _shared_addresses(services, places)
     problems += _shared_node_ports(services, places)
     return Snapshot(
         services=services,
-        slices=_only(EndpointSlice, objects),
-        pods=_only(Pod, objects),
-        namespaces=_only(Namespace, objects),
-        nodes=_only(NodeObject, objects),
-        policies=_only(NetworkPolicy, objects),
-        cluster_policies=_only(ClusterNetworkPolicy, objects),
+        slices=slices,
+        pods=_only(Pod, kinds),
+        namespaces=_only(Namespace, kinds),
+        nodes=_only(NodeObject, kinds),
+        policies=_only(NetworkPolicy, kinds),
+        cluster_policies=_only(ClusterNetworkPolicy, kinds),
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),
@@ -71,10 +75,10 @@ def _problems_of(file: str, state: FileState) -> Iterator[Problem]:
         yield _note((file, note.line), note.message)
 
 
-def _orphans(objects: Iterable[KubeObject], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+def _orphans(slices: Iterable[EndpointSlice], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
     """Slices that name a Service which is not there."""
-    for found in objects:
-        if not isinstance(found, EndpointSlice) or not found.service or HEADLESS_LABEL in found.labels:
+    for found in slices:
+        if not found.service or HEADLESS_LABEL in found.labels:
             continue
         service = ObjectRef("Service", found.namespace, found.service)
         if service not in places:
@@ -105,8 +109,8 @@ def _shared_node_ports(services: Iterable[Service], places: Mapping[ObjectRef, P
                 yield _note(places[found.ref], f"{found.ref}: {what} is that of {holder}, and stays there")
 
 
-def _only(kind: type[T], objects: Iterable[KubeObject]) -> tuple[T, ...]:
-    return tuple(found for found in objects if isinstance(found, kind))
+def _only(kind: type[T], kinds: Mapping[type[KubeObject], list[KubeObject]]) -> tuple[T, ...]:
+    return tuple(cast(list[T], kinds.get(kind, ())))
 
 
 def _note(place: Place, message: str) -> Problem:

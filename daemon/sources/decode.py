@@ -43,9 +43,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """An object and the line at which it begins."""
+    """An object with its name, and the line at which it begins."""
 
     object: KubeObject
+    ref: ObjectRef
     line: int
 
 
@@ -89,7 +90,7 @@ def read_manifest(text: str) -> Manifest:
             if isinstance(found, ObjectRef):
                 ignored.append(found)
                 continue
-            objects.append(Located(found, place.line()))
+            objects.append(Located(found, found.ref, place.line()))
             found_notes += (Note(place.line(*path), f"{found.ref}: {message}") for path, message in notes(found))
     return Manifest(tuple(objects), tuple(ignored), tuple(found_notes))
 

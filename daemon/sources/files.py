@@ -6,14 +6,17 @@ while they rest, and unchanged objects stay the very same objects for whoever co
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from stat import S_ISREG
 
 from daemon.model.snapshot import Problem
 from daemon.sources.decode import Manifest, read_manifest
 from daemon.sources.manifest import ManifestError
 
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+SUFFIXES = (".yaml", ".yml", ".json")
 SIZE_LIMIT = 64 << 20  # bytes; larger files are refused before they fill the memory
 
 Signature = tuple[int, int, int, int]
@@ -41,34 +44,30 @@ def scan(folder: Path, before: dict[str, FileState]) -> dict[str, FileState]:
 
     Raises OSError when the folder itself cannot be listed.
     """
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES and not entry.name.startswith(".")
-    )
-    found = {name: _state(folder / name, before.get(name)) for name in names}
+    with os.scandir(folder) as entries:
+        listed = [one for one in entries if one.name.endswith(SUFFIXES) and not one.name.startswith(".")]
+    listed.sort(key=attrgetter("name"))
+    found = {one.name: _state(one, before.get(one.name)) for one in listed}
     return {name: state for name, state in found.items() if state is not None}
 
 
-def _state(path: Path, before: FileState | None) -> FileState | None:
+def _state(entry: os.DirEntry[str], before: FileState | None) -> FileState | None:
     """The file's state now; None for what is gone meanwhile or is not a file."""
     signature = _UNKNOWN
     try:
-        if not path.is_file():
+        status = entry.stat()
+        if not S_ISREG(status.st_mode):
             return None
-        signature = _signature(path)
+        signature = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         if before and before.signature == signature:
             return before
-        return FileState(signature, read_manifest(_text(path, before)))
+        return FileState(signature, read_manifest(_text(Path(entry.path), before)))
     except FileNotFoundError:
         return None
     except ManifestError as error:
-        return _broken(path, signature, before, error.line, str(error))
+        return _broken(entry.path, signature, before, error.line, str(error))
     except OSError as error:
-        return _broken(path, signature, before, 0, f"cannot be read: {error.strerror}; check owner and mode")
-
-
-def _signature(path: Path) -> Signature:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return _broken(entry.path, signature, before, 0, f"cannot be read: {error.strerror}; check owner and mode")
 
 
 def _text(path: Path, before: FileState | None) -> str:
@@ -85,7 +84,7 @@ def _text(path: Path, before: FileState | None) -> str:
         raise ManifestError(raw.count(b"\n", 0, error.start) + 1, "not UTF-8 text", "save the file as UTF-8") from error
 
 
-def _broken(path: Path, signature: Signature, before: FileState | None, line: int, message: str) -> FileState:
+def _broken(path: str, signature: Signature, before: FileState | None, line: int, message: str) -> FileState:
     content = before.content if before else _NOTHING
     kept = "the last good version stays in force" if content.objects else "nothing of it is in force"
-    return FileState(signature, content, Problem(str(path), line, f"{message}; {kept}"))
+    return FileState(signature, content, Problem(path, line, f"{message}; {kept}"))

@@ -20,7 +20,7 @@ from daemon.sources.files import FileState, scan
 from daemon.sources.inotify import FolderWatch
 from ebpf.errors import KernelError
 
-QUIET = 0.05  # s without an event before the folder is read: an editor's several writes are one change
+QUIET = 0.02  # s without an event before the folder is read: several writes in a row are one change
 PATIENCE = 1.0  # s after which it is read although the events go on
 RESCAN = 30.0  # s between looks without any event: network file systems do not tell inotify
 RETRY = 2.0  # s between looks for a folder that cannot be watched
