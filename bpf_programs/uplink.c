@@ -108,7 +108,7 @@ static inline void opening_fill(struct opening *o, struct packet *p, struct choi
 	copy_address(o->there.dst, choice->backend->addr);
 	o->there.dst_port = bpf_ntohs(choice->backend->port);
 	o->there.src_port = p->src_port;
-	if (!kept && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
+	if (!kept && p->proto != IPPROTO_SCTP_ && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
 		o->there.src_port = any_port();
 	o->there.started = now;
 	o->there.last = now;
@@ -123,15 +123,18 @@ static inline void opening_fill(struct opening *o, struct packet *p, struct choi
 	o->back.dst_port = p->src_port;
 }
 
-/* Take a port that no other connection to the backend has: the answers' entry is what holds it. */
-static inline int opening_reserve(struct opening *o)
+/*
+ * Take a port that no other connection to the backend has: the answers' entry is
+ * what holds it. SCTP has its own port or none.
+ */
+static inline int opening_reserve(struct opening *o, u8 proto)
 {
 	int result = 0;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < PORT_TRIES; i++) {
 		result = translations.insert(&o->back_key, &o->back);
-		if (result != -EEXIST_)
+		if (result != -EEXIST_ || proto == IPPROTO_SCTP_)
 			return result;
 		o->there.src_port = any_port();
 		o->back_key.dst_port = o->there.src_port;
@@ -145,7 +148,7 @@ static inline u8 opening_keep(struct opening *o, u8 proto)
 	int result;
 
 	translation_opposite(&o->back_key, &o->there, proto);
-	result = opening_reserve(o);
+	result = opening_reserve(o, proto);
 	if (result == -EEXIST_) {
 		count(COUNTER_OUTSIDE_NO_PORT, 1);
 		return DROP_NO_PORT;
@@ -203,7 +206,7 @@ static inline struct translation *open_outside(struct __sk_buff *skb, struct pac
 
 	if (!frontend)
 		return 0;
-	found = service_draw(frontend, p->dst, &choice);
+	found = found_for(p, &choice, service_draw(frontend, p->dst, &choice));
 	if (found == LOOKUP_BROKEN) {
 		count(COUNTER_SERVICE_NO_BACKEND, 1);
 		return 0;
