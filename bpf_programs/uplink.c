@@ -152,7 +152,7 @@ static inline void opening_fill(struct opening *o, struct packet *p, struct back
 	copy_address(o->there.dst, backend->addr);
 	o->there.dst_port = bpf_ntohs(backend->port);
 	o->there.src_port = p->src_port;
-	if (!kept && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
+	if (!kept && p->proto != IPPROTO_SCTP_ && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
 		o->there.src_port = any_port();
 	o->there.started = now;
 	o->there.last = now;
@@ -166,15 +166,18 @@ static inline void opening_fill(struct opening *o, struct packet *p, struct back
 	o->back.dst_port = p->src_port;
 }
 
-/* Take a port that no other connection to the backend has: the answers' entry is what holds it. */
-static inline int opening_reserve(struct opening *o)
+/*
+ * Take a port that no other connection to the backend has: the answers' entry is
+ * what holds it. SCTP has its own port or none.
+ */
+static inline int opening_reserve(struct opening *o, u8 proto)
 {
 	int result = 0;
 
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < PORT_TRIES; i++) {
 		result = translations.insert(&o->back_key, &o->back);
-		if (result != -EEXIST_)
+		if (result != -EEXIST_ || proto == IPPROTO_SCTP_)
 			return result;
 		o->there.src_port = any_port();
 		o->back_key.dst_port = o->there.src_port;
@@ -193,7 +196,7 @@ static inline u8 opening_keep(struct opening *o, u8 proto)
 
 	translation_opposite(&o->back_key, &o->there, proto);
 	if (!direct)
-		result = opening_reserve(o);
+		result = opening_reserve(o, proto);
 	if (result == -EEXIST_) {
 		count(COUNTER_OUTSIDE_NO_PORT, 1);
 		return DROP_NO_PORT;
@@ -251,7 +254,7 @@ static inline struct translation *open_outside(struct __sk_buff *skb, struct pac
 	if (!frontend)
 		return 0;
 	choice.preferred = maglev_backend(p, frontend->service, frontend->affinity);
-	found = service_draw(frontend, p->dst, &choice);
+	found = found_for(p, &choice, service_draw(frontend, p->dst, &choice));
 	if (found == LOOKUP_BROKEN) {
 		count(COUNTER_SERVICE_NO_BACKEND, 1);
 		return 0;

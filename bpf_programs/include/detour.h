@@ -51,12 +51,25 @@ static inline int detour_return(struct conn_key *key, struct packet *p, struct d
 	return detours.update(&back, &answer);
 }
 
+/*
+ * What was found for a packet. SCTP's checksum covers its ports and not the
+ * addresses, and the device may be to compute it, so only addresses can be
+ * written: a backend under another port is none.
+ */
+static inline int found_for(struct packet *p, struct choice *choice, int found)
+{
+	if (found == LOOKUP_FOUND && p->proto == IPPROTO_SCTP_ && bpf_ntohs(choice->backend->port) != p->dst_port)
+		return LOOKUP_REFUSED;
+	return found;
+}
+
 /* A backend for the first packet of a connection; nothing is remembered when there is none. */
 static inline int detour_draw(struct conn_key *key, struct packet *p, u32 ifindex, struct detour *made)
 {
 	struct choice choice = {.client = CLIENT_DEVICE | ifindex, .source = p->src, .draw = bpf_get_prandom_u32()};
 	int found = service_lookup(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
 
+	found = found_for(p, &choice, found);
 	if (found == LOOKUP_NONE || found == LOOKUP_BROKEN)
 		return DETOUR_NONE;
 	if (found == LOOKUP_CLOSED) {
@@ -83,18 +96,21 @@ static inline bool detour_opens(struct packet *p)
 		return false;
 	if (p->proto == IPPROTO_TCP_)
 		return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	if (p->proto == IPPROTO_SCTP_)
+		return p->icmp_type == SCTP_INIT;
 	return p->proto == IPPROTO_UDP_;
 }
 
 /*
- * Does a kept way still lead to a backend of the Service? TCP stays with what it
- * has, as its end is told by the backend itself; UDP has nobody to tell it.
+ * Does a kept way still lead to a backend of the Service? TCP and SCTP stay with
+ * what they have, as the end is told by the backend itself; UDP has nobody to tell
+ * it.
  */
 static inline bool detour_holds(struct detour *kept, struct packet *p, u32 ifindex)
 {
 	struct frontend *frontend;
 
-	if (p->proto == IPPROTO_TCP_)
+	if (p->proto != IPPROTO_UDP_)
 		return !detour_opens(p);
 	frontend = frontend_lookup(p->dst, bpf_htons(p->dst_port), p->proto, CLIENT_DEVICE | ifindex);
 	return frontend && slot_of(&kept->backend, kept->slot, frontend) >= 0;

@@ -32,6 +32,8 @@
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
 
+#define SCTP_INIT 1 /* type of the chunk that begins an association */
+
 #define TCP_FIN 1
 #define TCP_SYN 2
 #define TCP_RST 4

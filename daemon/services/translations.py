@@ -30,6 +30,7 @@ HALF_CLOSED = 3600 * SECOND  # one side has said that it is done, as the kernel'
 ESTABLISHED = 8000 * SECOND  # above the two hours of Linux' keep-alive
 DATAGRAMS = 60 * SECOND  # UDP
 DIRECT_CLOSED = 60 * SECOND  # a FIN of a client whose backend answers it directly: nothing tells when that is done
+ASSOCIATIONS = 210 * SECOND  # SCTP, as the kernel's own tracking: several heartbeats may be lost
 FIN, RST, ACK = 1, 4, 16
 
 
@@ -106,6 +107,7 @@ def _limits(protocols: Columns, one: Columns, other: Columns) -> Columns:
     """How long each connection may be silent (ns), by the TCP flags that its two directions have seen."""
     both, any_of = one & other, one | other
     limit = np.full(len(protocols), DATAGRAMS)
+    limit[protocols == socket.IPPROTO_SCTP] = ASSOCIATIONS
     tcp = protocols == socket.IPPROTO_TCP
     limit[tcp] = OPENING
     limit[tcp & (both & ACK != 0)] = ESTABLISHED

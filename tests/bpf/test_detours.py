@@ -10,6 +10,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPerror6, IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.sctp import SCTP, SCTPChunkData, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses, testrun
@@ -116,6 +117,42 @@ def test_a_packet_to_a_frontend_goes_to_a_backend_and_its_answer_comes_from_the_
     assert network_of(back).src == network_of(head).dst
     assert (back[kind].sport, back[kind].dport) == (PORT, 40000)
     assert bytes(back) == bytes(mended(back)), "a checksum is wrong"
+
+
+def serve_sctp(wire: Wire, port: int, target: int) -> None:
+    """The IPv4 Service's one backend for SCTP."""
+    slots, frontends = wire.datapath.maps["backends"], wire.datapath.maps["services"]
+    key, value = np.zeros(1, slots.key_dtype), np.zeros(1, slots.value_dtype)
+    key["service"], value["port"] = 9, network(target)
+    value["addr"] = np.frombuffer(addresses.pack(BACKENDS[0]), np.uint32)
+    slots.update(key, value)
+    key, value = np.zeros(1, frontends.key_dtype), np.zeros(1, frontends.value_dtype)
+    key["addr"], key["port"] = np.frombuffer(addresses.pack(VIP), np.uint32), network(port)
+    key["proto"], value["service"], value["backends"], value["flags"] = 132, 9, 1, FrontendFlag.CLUSTER_IP
+    frontends.update(key, value)
+
+
+def test_sctp_goes_to_a_backend_of_the_same_port_with_its_checksum_as_it_was(services: Wire) -> None:
+    serve_sctp(services, PORT, PORT)
+    there, back = IP(src=CLIENT, dst=VIP), IP(src=BACKENDS[0], dst=CLIENT)
+    init = Ether(bytes(ETHER / there / SCTP(sport=40000, dport=PORT) / SCTPChunkInit()))
+    out = through(services, "from_endpoint", init)
+    assert (out[IP].src, out[IP].dst) == (CLIENT, BACKENDS[0])
+    assert bytes(out[SCTP]) == bytes(init[SCTP])
+    answer = Ether(bytes(ETHER / back / SCTP(sport=PORT, dport=40000) / SCTPChunkInitAck()))
+    assert through(services, "to_endpoint", answer)[IP].src == VIP
+    data = ETHER / there / SCTP(sport=40000, dport=PORT) / SCTPChunkData(data=b"x")
+    assert through(services, "from_endpoint", data)[IP].dst == BACKENDS[0]
+    stray = ETHER / there / SCTP(sport=40001, dport=PORT) / SCTPChunkData(data=b"x")
+    assert through(services, "from_endpoint", stray)[IP].dst == VIP, "it is of no association that began here"
+
+
+def test_sctp_to_a_backend_of_another_port_is_refused(services: Wire) -> None:
+    serve_sctp(services, PORT, TARGET)
+    packet = ETHER / IP(src=CLIENT, dst=VIP) / SCTP(sport=40000, dport=PORT) / SCTPChunkInit()
+    result = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
+    assert result.verdict == TC_ACT_REDIRECT
+    assert (Ether(result.packet)[ICMP].type, Ether(result.packet)[ICMP].code) == (3, 3)
 
 
 def test_udp_without_checksum_keeps_none(services: Wire) -> None:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import numpy as np
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Packet
 
 from ebpf.addresses import pack
@@ -27,6 +28,7 @@ from tests.bpf.uplink_gate import (
     Gate,
     frame,
     gate_fixture,
+    network,
     open_connection,
     place_fixture,
     raw,
@@ -187,6 +189,38 @@ def test_all_packets_of_a_connection_get_one_port_and_one_backend(gate: Gate, fa
         verdict, out = gate.comes(packet)
         assert (verdict, out[TCP].sport, out[TCP].dport) == (TC_ACT_REDIRECT, first[TCP].sport, TARGET)
     assert len(gate.table.items()[0]) == 2
+
+
+@FAMILIES
+def test_sctp_keeps_its_ports_and_its_checksum_or_is_refused(gate: Gate, family: Family) -> None:
+    number = 100 if family is V4 else 200
+
+    def begins(sport: int, client: str = family.client) -> tuple[Packet, int, Packet]:
+        head = family.layer(src=client, dst=family.vip)
+        init = Ether(bytes(frame(head / SCTP(sport=sport, dport=PORT) / SCTPChunkInit())))
+        return init, *gate.comes(init)
+
+    def serve(target: int) -> None:
+        slot = {"service": number + 50, "slot": 0}
+        gate.put("backends", slot, addr=raw(family.there), port=network(target))
+        key = {"addr": raw(family.vip), "port": network(PORT), "proto": 132}
+        gate.put("services", key, service=number + 50, backends=1, flags=FrontendFlag.LOAD_BALANCER)
+
+    serve(PORT)
+    init, verdict, out = begins(40000)
+    assert (verdict, out[family.layer].src, out[family.layer].dst) == (TC_ACT_REDIRECT, family.node, family.there)
+    assert bytes(out[SCTP]) == bytes(init[SCTP])
+    answer = family.layer(src=family.there, dst=family.node) / SCTP(sport=PORT, dport=40000) / SCTPChunkInitAck()
+    verdict, back = gate.comes(frame(answer))
+    assert (verdict, back[family.layer].src, back[family.layer].dst) == (TC_ACT_REDIRECT, family.vip, family.client)
+    other = str(ip_address(family.client) + 1)
+    assert begins(40000, other)[1] == TC_ACT_SHOT, "two clients with one port cannot be told apart"
+    assert begins(40001, other)[1] == TC_ACT_REDIRECT
+    serve(TARGET)
+    verdict, refusal = begins(40002)[1:]
+    assert verdict == TC_ACT_REDIRECT
+    assert refusal[family.layer].dst == family.client
+    assert family.error in refusal
 
 
 def test_a_client_keeps_its_port_where_it_is_of_the_range_and_free(gate: Gate) -> None:

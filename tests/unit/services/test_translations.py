@@ -9,7 +9,7 @@ import pytest
 
 from daemon.services import Applied, translations
 from daemon.services.datagrams import keepable
-from daemon.services.translations import DATAGRAMS, ENDED, ESTABLISHED, HALF_CLOSED, OPENING, SECOND
+from daemon.services.translations import ASSOCIATIONS, DATAGRAMS, ENDED, ESTABLISHED, HALF_CLOSED, OPENING, SECOND
 from ebpf.addresses import pack
 from ebpf.constants import TranslationMark
 from tests.unit.services.build import compiled, service, slice_
@@ -59,6 +59,7 @@ def pair(table: MemoryMap, idle: tuple[int, int], flags: tuple[int, int], proto:
         ((SYN | ACK | FIN, SYN | ACK | FIN), 6, ENDED),
         ((SYN | ACK, SYN | ACK | RST), 6, ENDED),
         ((0, 0), 17, DATAGRAMS),
+        ((0, 0), 132, ASSOCIATIONS),
     ],
 )
 def test_a_connection_ends_when_it_was_silent_for_as_long_as_its_kind_may_be(

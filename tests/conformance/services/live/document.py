@@ -38,6 +38,13 @@ _DEPARTURES = """
 - The table of clients, addresses and policies exists for four configurations of kube-proxy (with and without a detector
   of local traffic, with and without masquerade-all). remora always knows what is local and has no such switches; the
   live table is the one with a detector. All 108 cells are in `tests/conformance/services/test_matrix.py`.
+- An endpoint that terminates and still serves keeps the UDP flows of connected sockets and of clients outside, as with
+  kube-proxy. A socket that names the frontend with each datagram, and a pod without socket programs, go to an endpoint
+  that is ready at once: no answer is lost by that, since the one that drains still answers what it was asked.
+- SCTP: its checksum covers the ports and is left to devices, so addresses are translated and ports are not. A Service
+  serves pods by its ClusterIP, and clients outside by the addresses of balancers and external IPs, where `port` and
+  `targetPort` are equal; elsewhere, and so by node ports, it refuses. Of clients from outside with one source port and
+  one backend the first is served. The node's own SCTP is not translated.
 """
 
 

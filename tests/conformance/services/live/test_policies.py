@@ -121,7 +121,7 @@ def test_the_nodes_own_terminating_endpoints_serve_a_node_port(live: Cluster, fa
 
 
 @case("policy-changes")
-@pytest.mark.parametrize("seen", ["outside", "inside", "health"])
+@pytest.mark.parametrize("seen", ["outside", "inside", "neighbour", "health"])
 def test_node_ports_follow_the_external_policy(live: Cluster, family: str, seen: str) -> None:
     """The endpoint is on the first node, and nothing but a pod of its own is on the second."""
     made = live.svc("web", Port(node_port=-1), type="LoadBalancer", **CLUSTER)
@@ -149,10 +149,22 @@ def _inside(live: Cluster, service: Svc, family: str) -> None:
         assert live[client].names(target, ROUNDS) == {"alice"}, (client, service.spec)
 
 
+def _neighbour(live: Cluster, service: Svc, family: str) -> None:
+    """The second node and a pod of it: their own node answers always, the first keeps them, the third is silent."""
+    local = "healthCheckNodePort" in service.spec
+    for name in ("two", "bea"):
+        client = live[name]
+        first, own = (client.ask(service.on(live[node], family)) for node in ("one", "two"))
+        assert (first.name, own.name) == ("alice", "alice"), name
+        assert (first.peer == client.addresses[family]) is local
+        third = service.on(live["three"], family)
+        assert silent(client, third) if local else client.ask(third).name == "alice"
+
+
 def _health(live: Cluster, service: Svc, family: str) -> None:
     local = "healthCheckNodePort" in service.spec
     expected = {"one": 200, "two": 503, "three": 503} if local else dict.fromkeys(live.nodes, 0)
     until(lambda: {node: health(live, node, 31_801, family)[0] for node in live.nodes} == expected)
 
 
-CHECKS = {"outside": _outside, "inside": _inside, "health": _health}
+CHECKS = {"outside": _outside, "inside": _inside, "neighbour": _neighbour, "health": _health}
