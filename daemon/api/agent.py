@@ -66,10 +66,10 @@ class AgentService(remora_pb2_grpc.AgentServicer):
     async def ListMaps(self, request: remora_pb2.ListMapsRequest, context: Any) -> remora_pb2.ListMapsResponse:
         return remora_pb2.ListMapsResponse(maps=self._view.maps())
 
-    async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
+    async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[list[bytes]]:
         """`GetFlowBatches`; see `daemon.api.server` for why its answers are bytes."""
         async for batch in stream(self._view, self._losses, request, context, Form.ITEM):
-            yield b"".join(batch)
+            yield [b"".join(batch)]
 
     async def Monitor(
         self, request: remora_pb2.MonitorRequest, context: Any
