@@ -87,10 +87,10 @@ class AgentService(remora_pb2_grpc.AgentServicer):
             for start in range(0, max(len(content), 1), CHUNK):
                 yield remora_pb2.ReportPart(name=name, content=content[start : start + CHUNK])
 
-    async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
+    async def batches(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[list[bytes]]:
         """`GetFlowBatches`; see `daemon.api.server` for why its answers are bytes."""
         async for batch in stream(self._view, self._losses, request, context, Form.ITEM):
-            yield b"".join(batch)
+            yield [b"".join(batch)]
 
     async def Monitor(
         self, request: remora_pb2.MonitorRequest, context: Any

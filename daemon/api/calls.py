@@ -7,7 +7,8 @@ work. Methods that are not ours count as one, because anybody may ask for any na
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable, Iterator
+from threading import Lock
 from typing import Any, NamedTuple
 
 import grpc
@@ -23,18 +24,19 @@ class Method(NamedTuple):
     name: str
 
 
-class CallCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Counts calls of one server; belongs to its loop, may be read from any thread."""
+class CallCounter(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Counts calls; from any thread."""
 
     def __init__(self) -> None:
         self.started: Counter[Method] = Counter()
         self.handled: Counter[tuple[Method, str]] = Counter()
         self.received: Counter[Method] = Counter()
         self.sent: Counter[Method] = Counter()
+        self._lock = Lock()
 
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         """Called for every call: hands out the method, wrapped."""
-        handler = await continuation(details)
+        handler = continuation(details)
         if handler is None:
             self._end(Method(_UNKNOWN, _UNKNOWN, _UNKNOWN), grpc.StatusCode.UNIMPLEMENTED)
             return None
@@ -49,27 +51,27 @@ class CallCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             wrapped, make = self._single(method, handler.unary_unary), grpc.unary_unary_rpc_method_handler
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    def _single(self, method: Method, answer: Callable[[Any, Any], Awaitable[Any]]) -> Any:
-        async def counted(request: Any, context: Any) -> Any:
+    def _single(self, method: Method, answer: Callable[[Any, Any], Any]) -> Any:
+        def counted(request: Any, context: Any) -> Any:
             self._begin(method)
             try:
-                response = await answer(request, context)
+                response = answer(request, context)
             except BaseException:
                 self._end(method, _code(context) or grpc.StatusCode.UNKNOWN)
                 raise
-            self.sent[method] += 1
+            self._send(method)
             self._end(method, _code(context) or grpc.StatusCode.OK)
             return response
 
         return counted
 
-    def _streaming(self, method: Method, answer: Callable[[Any, Any], AsyncIterator[Any]]) -> Any:
-        async def counted(request: Any, context: Any) -> AsyncIterator[Any]:
+    def _streaming(self, method: Method, answer: Callable[[Any, Any], Iterator[Any]]) -> Any:
+        def counted(request: Any, context: Any) -> Iterator[Any]:
             self._begin(method)
             failure = grpc.StatusCode.CANCELLED
             try:
-                async for response in answer(request, context):
-                    self.sent[method] += 1
+                for response in answer(request, context):
+                    self._send(method)
                     yield response
                 failure = grpc.StatusCode.OK
             except Exception:
@@ -81,11 +83,17 @@ class CallCounter(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return counted
 
     def _begin(self, method: Method) -> None:
-        self.started[method] += 1
-        self.received[method] += 1
+        with self._lock:
+            self.started[method] += 1
+            self.received[method] += 1
+
+    def _send(self, method: Method) -> None:
+        with self._lock:
+            self.sent[method] += 1
 
     def _end(self, method: Method, code: grpc.StatusCode) -> None:
-        self.handled[method, _word(code)] += 1
+        with self._lock:
+            self.handled[method, _word(code)] += 1
 
 
 def _code(context: Any) -> grpc.StatusCode | None:

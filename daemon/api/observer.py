@@ -51,11 +51,9 @@ class ObserverService(observer_pb2_grpc.ObserverServicer):
         self._losses = losses
         self._namespaces = namespaces
 
-    async def flows(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[bytes]:
+    def flows(self, request: observer_pb2.GetFlowsRequest, context: Any) -> AsyncIterator[list[bytes]]:
         """`GetFlows`; see `daemon.api.server` for why its answers are bytes."""
-        async for batch in stream(self._view, self._losses, request, context, Form.RESPONSE):
-            for response in batch:
-                yield response
+        return stream(self._view, self._losses, request, context, Form.RESPONSE)
 
     async def GetAgentEvents(
         self, request: observer_pb2.GetAgentEventsRequest, context: Any

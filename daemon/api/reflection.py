@@ -6,7 +6,7 @@ file of the old one is made from it, so that whoever looks the old service up fi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -41,11 +41,11 @@ class Reflection:
         self._pool = descriptor_pool.Default()
         self._old = _renamed(self._pool.FindFileContainingSymbol(V1))
 
-    async def answers(
-        self, requests: AsyncIterator[pb.ServerReflectionRequest], context: Any
-    ) -> AsyncIterator[pb.ServerReflectionResponse]:
+    def answers(
+        self, requests: Iterator[pb.ServerReflectionRequest], context: Any
+    ) -> Iterator[pb.ServerReflectionResponse]:
         """One answer for each question, in order."""
-        async for request in requests:
+        for request in requests:
             answer = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
             try:
                 self._fill(answer, request)

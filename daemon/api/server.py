@@ -11,11 +11,13 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 
 from daemon.api.agent import AgentService
+from daemon.api.bridge import Bridge
 from daemon.api.calls import CallCounter
 from daemon.api.health import HealthService
 from daemon.api.losses import LossLog
@@ -35,6 +37,7 @@ SERVICES = ("observer.Observer", "remora.v1.Agent", "peer.Peer", "grpc.health.v1
 """Full names of what is served, reflection apart."""
 
 _GRACE = 1.0
+_CALLS = 128  # at a time, each with a thread; more are refused
 _MAX_PATH = 107
 _UMASK = 0o117
 _OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_send_message_length", 64 * 1024 * 1024))
@@ -60,7 +63,7 @@ class ApiServer:
         self._view = view
         self._peer = peer or own_peer(view.builder.node_name, f"unix://{path}")
         self._tcp = TcpServer(listener, self._make) if listener else None
-        self._server: grpc.aio.Server | None = None
+        self._server: grpc.Server | None = None
         self._watches: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -70,7 +73,7 @@ class ApiServer:
         self._namespaces = SeenNamespaces(self._view.store, self._view.directory)
         server = self._make()
         _bind(server, self.path)
-        await server.start()
+        server.start()
         self._server = server
         self._watches = [
             asyncio.create_task(self._losses.run(), name="api-losses"),
@@ -86,7 +89,7 @@ class ApiServer:
         if self._tcp is not None:
             await self._tcp.stop()
         if self._server is not None:
-            await self._server.stop(_GRACE)
+            await asyncio.to_thread(self._server.stop(_GRACE).wait)
         self.path.unlink(missing_ok=True)
 
     @property
@@ -94,13 +97,13 @@ class ApiServer:
         """The TCP port; 0 while there is none."""
         return self._tcp.port if self._tcp else 0
 
-    def _make(self) -> grpc.aio.Server:
-        """A server with all services."""
-        server = grpc.aio.server(options=_OPTIONS, interceptors=[self.calls])
-        observer, agent = (
-            ObserverService(self._view, self._losses, self._namespaces),
-            AgentService(self._view, self._losses),
-        )
+    def _make(self) -> grpc.Server:
+        """A server with all services; its methods run in the present loop."""
+        threads = ThreadPoolExecutor(_CALLS, thread_name_prefix="api")
+        interceptors = [self.calls, Bridge(asyncio.get_running_loop())]
+        server = grpc.server(threads, interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=_CALLS)
+        observer = ObserverService(self._view, self._losses, self._namespaces)
+        agent = AgentService(self._view, self._losses)
         observer_pb2_grpc.add_ObserverServicer_to_server(observer, server)
         remora_pb2_grpc.add_AgentServicer_to_server(agent, server)
         _add_ready_made(server, "observer.Observer", "GetFlows", observer.flows)
@@ -112,7 +115,7 @@ class ApiServer:
 
 
 def _add_ready_made(
-    server: grpc.aio.Server, service: str, method: str, answers: Callable[..., AsyncIterator[bytes]]
+    server: grpc.Server, service: str, method: str, answers: Callable[..., AsyncIterator[list[bytes]]]
 ) -> None:
     """A call whose answers are serialised already: building a message only to write it costs most of a flow's time.
 
@@ -153,7 +156,7 @@ def _answers(path: Path) -> bool:
         return path.is_socket() and probe.connect_ex(os.fspath(path)) == 0
 
 
-def _bind(server: grpc.aio.Server, path: Path) -> None:
+def _bind(server: grpc.Server, path: Path) -> None:
     """Bind with mode 0660 from the first moment, for root and the group: the umask is set for that moment only."""
     before = os.umask(_UMASK)
     try:

@@ -100,12 +100,12 @@ class Certificates:
 class TcpServer:
     """Serves on a `Listener`; `make` gives a server with all services."""
 
-    def __init__(self, listener: Listener, make: Callable[[], grpc.aio.Server]) -> None:
+    def __init__(self, listener: Listener, make: Callable[[], grpc.Server]) -> None:
         self.port = 0
         """what it listens on; 0 as long as it does not"""
         self._listener = listener
         self._make = make
-        self._server: grpc.aio.Server | None = None
+        self._server: grpc.Server | None = None
         self._waiting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -120,7 +120,7 @@ class TcpServer:
         if self._waiting is not None:
             self._waiting.cancel()
         if self._server is not None:
-            await self._server.stop(_GRACE)
+            await asyncio.to_thread(self._server.stop(_GRACE).wait)
 
     def _missing(self) -> list[Path]:
         return [path for path in self._listener.tls.all if not path.exists()] if self._listener.tls else []
@@ -147,7 +147,7 @@ class TcpServer:
                 self.port = server.add_secure_port(address, Certificates(tls).credentials())
         except (RuntimeError, OSError, ValueError) as error:
             raise RemoraError(f"the API cannot listen on {address}: {error}", "see listen_address and tls_…") from error
-        await server.start()
+        server.start()
         self._server = server
 
 

@@ -78,7 +78,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _raw("--denylist", multiple=True, metavar="JSON", help="Leave out what these filters match."),
     _own("--process", multiple=True, metavar="NAME", help="Process at the local end, by name or number."),
     _own("--latency-above", default="", metavar="TIME", help="Answers and handshakes that took longer: 250ms."),
-    _own("--failed", is_flag=True, help="Drops, errors of HTTP and DNS, refused and reset connections."),
+    _own("--failed", is_flag=True, help="Drops, failed connections, errors of HTTP and DNS."),
     _own("--extra", is_flag=True, help="Add packets, bytes, handshake time and process (compact, json)."),
     _form("-o", "--output", default="compact", show_default=True, metavar="FORM", help=", ".join(FORMATS) + "."),
     _form("--print-node-name", is_flag=True, help="Show the node that saw the flow."),

@@ -27,7 +27,7 @@ _own = options.section(options.OWN)
 
 _NARROWING: tuple[Callable[[Any], Any], ...] = (
     _own("--process", multiple=True, metavar="NAME", help="Process at the local end, by name or number."),
-    _own("--failed", is_flag=True, help="Drops, errors of HTTP and DNS, refused and reset connections."),
+    _own("--failed", is_flag=True, help="Drops, failed connections, errors of HTTP and DNS."),
     _form("--sort", type=click.Choice(list(ORDERS)), help="Order of the lines; default: what the view is about."),
     _form("--rows", type=click.IntRange(1), default=None, metavar="N", help="At most N lines."),
     _form("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Form."),

@@ -108,7 +108,7 @@ class FlowStore:
         return Rows(first + gone, copy[gone:])
 
     def workloads(self, start: int, stop: int) -> set[int]:
-        """The workloads' numbers in records `start` to `stop - 1`, as far as kept; columns, not whole rows."""
+        """The workloads' numbers in records `start` to `stop - 1`, as far as they are kept: columns, not whole rows."""
         first, last = max(start, self._tail), min(stop, self._head)
         begin, end = first % self.capacity, first % self.capacity + max(0, last - first)
         parts = (self._ring[begin : min(end, self.capacity)], self._ring[: max(0, end - self.capacity)])

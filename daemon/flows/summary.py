@@ -112,9 +112,11 @@ def _is_carrier(pair: Pair, spoken: set[tuple[str, str]]) -> bool:
 
 
 def _told(pair: Pair, views: Iterable[_View]) -> PairSummary:
-    fullest = max(views, key=lambda view: (view.requests, view.errors))
-    latencies = fullest.latencies
-    return PairSummary(pair, fullest.requests, fullest.errors, latencies.quantile(0.5), latencies.quantile(0.99))
+    """The fuller view of both; failures are told from one side only, which may be the other one."""
+    sides = list(views)
+    fullest = max(sides, key=lambda view: (view.requests, view.errors))
+    errors, latencies = max(view.errors for view in sides), fullest.latencies
+    return PairSummary(pair, fullest.requests, errors, latencies.quantile(0.5), latencies.quantile(0.99))
 
 
 def weigh(flow: flow_pb2.Flow) -> tuple[int, bool]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from daemon.flows import wrong
@@ -152,11 +152,10 @@ class Traffic:
         for part in self._slices.values():
             for seen, amount in part.items():
                 views.setdefault(seen, Amount()).add(amount)
-        merged: dict[Pair, Amount] = {}
+        sides: dict[Pair, list[Amount]] = {}
         for (pair, _), amount in views.items():
-            known = merged.get(pair)
-            if known is None or (amount.requests, amount.bytes) > (known.requests, known.bytes):
-                merged[pair] = amount
+            sides.setdefault(pair, []).append(amount)
+        merged = {pair: _fullest(amounts) for pair, amounts in sides.items()}
         return merged
 
     def _seconds(self, now: int) -> float:
@@ -165,6 +164,15 @@ class Traffic:
         if self._window is None:
             return max((last - first) / 1e9, 1.0)
         return max(min(self._window, now - first) / 1e9, 1.0) if first else 1.0
+
+
+def _fullest(sides: Sequence[Amount]) -> Amount:
+    """The fuller view of both; failures are told from one side only, which may be the other one."""
+    fullest = max(sides, key=lambda amount: (amount.requests, amount.bytes))
+    failing = max(sides, key=lambda amount: amount.errors)
+    if failing.errors == fullest.errors:
+        return fullest
+    return replace(fullest, errors=failing.errors, reasons=failing.reasons)
 
 
 def _port(flow: flow_pb2.Flow, end: str) -> int:

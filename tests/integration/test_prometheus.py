@@ -36,6 +36,11 @@ EMPTY_VIP = "10.96.0.30"
 METRICS, PROMETHEUS = "http://127.0.0.1:9965/metrics", "http://127.0.0.1:9090"
 PATIENCE = 40.0  # s until rates have two samples and all traffic has come round
 WINDOW = "10s"
+LOSSY = (  # one of ten answers is lost on its way, so that servers send again
+    "add table inet lossy",
+    "add chain inet lossy input { type filter hook input priority 0; }",
+    f"add rule inet lossy input tcp sport {PORT} tcp flags & (syn | fin | rst) == 0 numgen inc mod 10 0 drop",
+)
 
 # What Hubble's own dashboards ask for, in our wording: metric, selection, labels that it is summed by.
 STOCK = [
@@ -120,6 +125,8 @@ def watched(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wa
         built = Watched(made, agent)
         for workload in ("client", "backend-0", "dns"):
             made.add(workload)
+        for command in LOSSY:
+            made.output(["nft", command], "client")
         _write(built)
         agent.start()
         agent.until(lambda: sum(bool(one.get("ifindex")) for one in agent.json("endpoint", "list")["endpoints"]) >= 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from daemon.proto import observer_pb2_grpc
 from tests.unit.api.shop import FakeView, served
 
 
@@ -22,3 +23,8 @@ def channel(view: FakeView, tmp_path: Path) -> Iterator[grpc.Channel]:
     """A channel to a server over `view`."""
     with served(view, tmp_path) as address, grpc.insecure_channel(address) as opened:
         yield opened
+
+
+@pytest.fixture
+def observer(channel: grpc.Channel) -> observer_pb2_grpc.ObserverStub:
+    return observer_pb2_grpc.ObserverStub(channel)

@@ -23,11 +23,6 @@ from tests.unit.api.shop import FakeView, rows, served
 
 
 @pytest.fixture
-def observer(channel: grpc.Channel) -> observer_pb2_grpc.ObserverStub:
-    return observer_pb2_grpc.ObserverStub(channel)
-
-
-@pytest.fixture
 def agent(channel: grpc.Channel) -> remora_pb2_grpc.AgentStub:
     return remora_pb2_grpc.AgentStub(channel)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from daemon.flows.summary import TrafficSummary
 from daemon.flows.traffic import ORDERS, USUAL, Grouping, Line, Traffic
 from daemon.proto import flow_pb2, remora_pb2
 
@@ -85,6 +86,21 @@ def test_a_packet_that_both_devices_saw_counts_once() -> None:
     for ingress in (True, False):
         traffic.add(flow(ingress=ingress), carried(60))
     assert [(line.requests, line.bytes_rate) for line in lines(traffic)] == [(1, 60.0)]
+
+
+def test_a_failure_that_only_one_side_tells_is_not_lost_beside_the_fuller_view_of_the_other() -> None:
+    traffic, summary = Traffic(), TrafficSummary()
+    failed = flow(ingress=False, Summary="TCP Flags: SYN; Failed: refused", emitter={"name": "Remora"})
+    for seen, total in (
+        (flow(emitter={"name": "Remora"}), 60),
+        (flow(2, emitter={"name": "Remora"}), 120),
+        (failed, 0),
+    ):
+        traffic.add(seen, carried(total))
+        summary.add(seen)
+    assert [(line.requests, line.errors) for line in lines(traffic)] == [(2, 1)]
+    assert [(line.reason, line.errors) for line in lines(traffic, Grouping.ERRORS)] == [("refused", 1)]
+    assert [(pair.requests, pair.errors) for pair in summary.pairs()] == [(2, 1)]
 
 
 def test_services_add_their_clients_up() -> None:
