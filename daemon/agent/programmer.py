@@ -27,13 +27,14 @@ from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
+from daemon.model.differences import differences
 from daemon.model.snapshot import Snapshot
 from daemon.policy import PolicyTable
 from daemon.policy.reconcile import PolicyReconciler
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale, lost_datagrams
-from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends
+from daemon.services.udp import Target, close_stale, gone_backends, orphaned_backends, touches_datagrams
 from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, RemoraError
@@ -65,6 +66,8 @@ class Programmer:
         self.syncs = Histogram("remora_sync_seconds", "Time that a reconciliation took.", registry=None)
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
+        self._ranges_due = True  # an earlier agent may have left others in the map
+        self._renamed: object = None  # what the directory was last told of the names of Services
         self._uplinks = Uplinks(datapath)
         self._gone: set[Target] = set()
         self._gone_before: set[Target] = set()
@@ -182,15 +185,29 @@ class Programmer:
         table = compile_services(snapshot, self._node(snapshot), before)
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
-        self.applied = self._services.applied
-        write_ranges(self.datapath.maps["source_ranges"], self.applied)
-        self._directory.update_services(self._services.names(), self._services.frontends())
+        self._services_changed()
         if changes:
             log.info("services: %s", changes)
         self._backends_moved(before, table)
 
+    def _services_changed(self) -> None:
+        """Bring what follows from the Services up to date, where it is concerned."""
+        services = self._services
+        gone, new = differences(self.applied, services.applied)
+        self.applied = services.applied
+        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in (*gone, *new))
+        if self._ranges_due:
+            write_ranges(self.datapath.maps["source_ranges"], self.applied)
+            self._ranges_due = False
+        if self._renamed != services.renamed:
+            self._directory.update_services(services.names(), services.frontends())
+            self._renamed = services.renamed
+
     def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
         """Let go of the sockets whose backend is gone, also of those that lost it while no agent ran."""
+        if self._cut and self._orphans_seen and not touches_datagrams(before, table):
+            self._close_stale()  # those that were just connecting when their backend went
+            return
         returned, left = gone_backends(table, before), gone_backends(before, table)
         if not self._orphans_seen:
             left |= orphaned_backends(self.datapath.maps["reverses"], table)
@@ -231,7 +248,7 @@ class Programmer:
         """After the devices are attached: what a workload sends before its verdict is left to `policy_default`."""
         table = self._compile_policies(snapshot)
         guards = wanted_guards(
-            devices.devices, self._directory.workloads(), table, source_check=self._settings.source_check
+            devices.devices, self._directory.residents(), table, source_check=self._settings.source_check
         )
         changes = self._policies.apply(table, guards)
         self.policy = table  # only now: what could not be programmed is not in force

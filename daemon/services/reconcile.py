@@ -92,6 +92,11 @@ class ServiceReconciler:
         """All ports in force."""
         return self._force.applied
 
+    @property
+    def renamed(self) -> tuple[InForce, int]:
+        """Another value after every change of `names` or `frontends`."""
+        return self._force, self._force.renamed
+
     def names(self) -> Mapping[int, ServiceName]:
         """Names by number, as the directory takes them."""
         return self._force.names

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from daemon.services.blocks import candidates
 from daemon.services.force import Applied
-from daemon.services.table import RECORD_SIZE, ServicePortEntry, ServiceTable, records
+from daemon.services.table import RECORD_SIZE, ServicePortEntry, ServiceTable, differing, records
 from ebpf.constants import TranslationMark
 from ebpf.maps import HashMap
 
@@ -75,12 +75,11 @@ def cut_stale(table: HashMap, applied: Iterable[Applied], wanted: ServiceTable) 
 
 def lost_datagrams(before: ServiceTable, after: ServiceTable) -> bool:
     """Whether a UDP port has lost a backend from one table to the next."""
-    now = {origin: block for origin, block in after.blocks.items() if before.blocks.get(origin) is not block}
+    touched, now = differing(before.blocks, after.blocks)
     has = {entry.key: set(records(entry.backends)) for block in now.values() for entry in block.entries}
-    touched = [block for origin, block in before.blocks.items() if after.blocks.get(origin) is not block]
     return any(
         not has.get(entry.key, set()).issuperset(records(entry.backends))
-        for block in touched
+        for block in touched.values()
         for entry in block.entries
         if entry.key.protocol == socket.IPPROTO_UDP
     )

@@ -68,6 +68,13 @@ def gone_backends(before: ServiceTable, after: ServiceTable) -> frozenset[Target
     return _targets(lost)
 
 
+def touches_datagrams(before: ServiceTable, after: ServiceTable) -> bool:
+    """Whether a UDP port is other than before; where none is, no socket and no flow has to be looked for."""
+    some = differing(before.blocks, after.blocks)
+    entries = (entry for blocks in some for block in blocks.values() for entry in block.entries)
+    return any(entry.key.protocol == socket.IPPROTO_UDP for entry in entries)
+
+
 def orphaned_backends(reverses: HashMap, table: ServiceTable) -> frozenset[Target]:
     """The UDP backends that Services gave to sockets at some time and none has now: for an agent that just started."""
     keys, _ = reverses.items()
