@@ -165,13 +165,22 @@ def _vip(number: int) -> str:
 
 
 def _meta(name: str, **more: Any) -> Object:
-    return {"name": name, "namespace": "fleet", "uid": f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012}", **more}
+    return {
+        "name": name,
+        "namespace": "fleet",
+        "uid": f"00000000-0000-4000-8000-{abs(hash(name)) % 10**12:012}",
+        **more,
+    }
 
 
 def _node(number: int) -> Object:
     labels = {"topology.kubernetes.io/zone": f"zone-{number % 3}", "kubernetes.io/os": "linux"}
     addresses = [{"type": "InternalIP", "address": f"10.2.0.{number + 1}"}]
-    return {"kind": "Node", "metadata": {"name": f"node-{number}", "labels": labels}, "status": {"addresses": addresses}}
+    return {
+        "kind": "Node",
+        "metadata": {"name": f"node-{number}", "labels": labels},
+        "status": {"addresses": addresses},
+    }
 
 
 def _policy(number: int) -> Object:

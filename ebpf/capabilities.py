@@ -21,6 +21,8 @@ from ebpf.errors import KernelError
 class Capability(IntEnum):
     """Those that remora has a use for."""
 
+    NET_BROADCAST = 11
+    """be told by netlink of changes in other network namespaces"""
     NET_ADMIN = 12
     """attach to devices, read namespaces' numbers, close sockets"""
     SYS_PTRACE = 19
