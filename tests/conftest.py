@@ -21,6 +21,8 @@ SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connec
 def pytest_addoption(parser: pytest.Parser) -> None:
     words = "write docs/service-conformance.md from the results of this run"
     parser.addoption("--write-conformance", action="store_true", help=words)
+    words = "how many faults of the API server the agent must get over"
+    parser.addoption("--faults", type=int, default=100, help=words)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
+from daemon.model.differences import differences
 from daemon.model.snapshot import Snapshot
 from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
 from daemon.services.datagrams import keepable, lost_datagrams
@@ -64,6 +65,8 @@ class Programmer:
         self.syncs = Histogram("remora_sync_seconds", "Time that a reconciliation took.", registry=None)
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
+        self._ranges_due = True  # an earlier agent may have left others in the map
+        self._renamed: object = None  # what the directory was last told of the names of Services
         self._uplinks = Uplinks(datapath)
         self._released = False  # UDP flows that an earlier agent left behind were looked at
         self._second_look = False
@@ -195,13 +198,24 @@ class Programmer:
         table = compile_services(snapshot, self._node(snapshot), before)
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
-        self.applied = self._services.applied
-        write_ranges(self.datapath.maps["source_ranges"], self.applied)
+        self._services_changed()
         self._guarded("maglev tables", lambda: self.spreading.follow(table, self._services.applied_of))
-        self._directory.update_services(self._services.names(), self._services.frontends())
         if changes:
             log.info("services: %s", changes)
         self._backends_moved(before, table)
+
+    def _services_changed(self) -> None:
+        """Bring what follows from the Services up to date, where it is concerned."""
+        services = self._services
+        gone, new = differences(self.applied, services.applied)
+        self.applied = services.applied
+        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in (*gone, *new))
+        if self._ranges_due:
+            write_ranges(self.datapath.maps["source_ranges"], self.applied)
+            self._ranges_due = False
+        if self._renamed != services.renamed:
+            self._directory.update_services(services.names(), services.frontends())
+            self._renamed = services.renamed
 
     def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
         """Let go of UDP flows whose backend serves no more, also of those that lost it while no agent ran."""

@@ -94,9 +94,11 @@ class Proxy(Collector):
         for kind in ("", "full_" if whole else "partial_"):
             self._durations[kind].observe(self.health.now() - taken.at)
         self._latency.arrived(taken.triggers)
+        moved = moves_health_ports(self._table, table)
         self._arrived, self._table = taken.changes, table
         self.health.synced(taken.at)
-        await self.ports.update(health_ports(table))
+        if moved or self.ports.failures:
+            await self.ports.update(health_ports(table))
 
     def describe(self) -> Iterator[Metric]:
         """Nothing in advance: asked at registration."""
@@ -148,6 +150,17 @@ class Proxy(Collector):
 def _changed(gone: Sequence[KubeObject], new: Sequence[KubeObject]) -> int:
     """Objects that were made, changed or removed; a changed one is in both lists and counts once."""
     return len({(one.namespace, one.name) for one in (*gone, *new)})
+
+
+def moves_health_ports(before: ServiceTable, after: ServiceTable) -> bool:
+    """Whether a Service with a health check port, its endpoints or this node's name are other than before."""
+    seen, now = before.workings.snapshot, after.workings.snapshot
+    services = [one for some in differences(seen.services, now.services) for one in some]
+    slices = [one for some in differences(seen.slices, now.slices) for one in some]
+    services += [
+        found for one in slices if (found := after.workings.services.get((one.namespace, one.service))) is not None
+    ]
+    return before.node != after.node or any(one.spec.health_check_node_port for one in services)
 
 
 def health_ports(table: ServiceTable) -> dict[int, LocalEndpoints]:

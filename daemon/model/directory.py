@@ -120,14 +120,17 @@ class Directory:
 
     def change_workloads(self, changed: Iterable[Workload], gone: Iterable[int]) -> None:
         """Take over workloads that are new or changed, and let go of those with these numbers."""
+        new, left = list(changed), list(gone)
+        if not new and not left:
+            return
         with self._writers:
-            self._workloads = _followed(self._workloads, list(changed), gone)
+            self._workloads = _followed(self._workloads, new, left)
 
     def update_services(self, names: Mapping[int, ServiceName], frontends: Mapping[Frontend, ServiceName]) -> None:
         """Replace all Services: names by the kernel's service number, and by frontend."""
         with self._writers:
             before = self._services
-            retired = _retire(before.retired, before.by_number, names)
+            retired = _retire(before.retired, before.by_number, names, before.by_number.keys() ^ names.keys())
             ports = tuple({frontend.port for frontend in frontends})
             self._services = _Services(dict(names), dict(frontends), retired, ports)
 
@@ -140,30 +143,38 @@ def packed(address: IPAddress) -> bytes:
     return address.packed if address.version == 6 else _V4_PREFIX + address.packed
 
 
-def _followed(before: _Workloads, changed: Sequence[Workload], gone: Iterable[int]) -> _Workloads:
+def _followed(before: _Workloads, changed: Sequence[Workload], gone: Sequence[int]) -> _Workloads:
     """The view after a change; copies of ten thousand entries are cheap, walks over them are not."""
     by_id, by_address = dict(before.by_id), dict(before.by_address)
     by_ifindex = dict(before.by_ifindex)
-    for number in (*gone, *(one.id for one in changed)):
-        old = by_id.pop(number, None)
+    touched = {*gone, *(one.id for one in changed)}
+    for number in touched:
+        old = before.by_id.get(number)
         for raw in map(packed, old.addresses) if old else ():
             if by_address.get(raw) is old:
                 del by_address[raw]
         if old and by_ifindex.get(old.ifindex) is old:
             del by_ifindex[old.ifindex]
+    for number in gone:
+        by_id.pop(number, None)
     for one in changed:
         by_id[one.id] = one
         by_address.update(dict.fromkeys(map(packed, one.addresses), one))
         if one.ifindex:
             by_ifindex[one.ifindex] = one
-    return _Workloads(by_id, by_address, by_ifindex, _retire(before.retired, before.by_id, by_id))
+    return _Workloads(by_id, by_address, by_ifindex, _retire(before.retired, before.by_id, by_id, touched))
 
 
-def _retire(retired: Mapping[int, T], before: Mapping[int, T], now: Mapping[int, T]) -> Mapping[int, T]:
-    """The retired of before and those that leave now, oldest first, without the ones that came back."""
-    leaving, back = before.keys() - now.keys(), retired.keys() & now.keys()
+def _retire(
+    retired: Mapping[int, T], before: Mapping[int, T], now: Mapping[int, T], touched: Iterable[int]
+) -> Mapping[int, T]:
+    """The retired of before and those of the touched that leave now, oldest first, without the ones that came back."""
+    leaving = sorted(number for number in touched if number in before and number not in now)
+    back = {number for number in touched if number in retired and number in now}
     if not leaving and not back:
         return retired
-    kept = {number: value for number, value in retired.items() if number not in back and number not in leaving}
-    kept.update((number, value) for number, value in before.items() if number in leaving)
+    kept = {number: value for number, value in retired.items() if number not in back}
+    for number in leaving:
+        kept.pop(number, None)
+        kept[number] = before[number]
     return dict(islice(kept.items(), max(0, len(kept) - RETIRED_LIMIT), None))

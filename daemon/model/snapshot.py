@@ -7,6 +7,7 @@ what it read; what it could not read keeps its last good version and is told as 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,7 +54,8 @@ class Snapshot:
 
     def node(self, name: str) -> NodeObject | None:
         """The Node of that name, None where the source has none."""
-        return next((one for one in self.nodes if one.name == name), None)
+        place = bisect_left(self.nodes, name, key=lambda one: one.name)
+        return self.nodes[place] if place < len(self.nodes) and self.nodes[place].name == name else None
 
     @property
     def age(self) -> float:

@@ -38,9 +38,9 @@ class _Draft:
     def __init__(self, base: ServiceTable) -> None:
         self._base = base
         self._blocks = dict(base.blocks)
-        self._services = dict(base.workings.services)
+        self._services = base.workings.services
         self._slices = dict(base.workings.slices)
-        self._claims = dict(base.workings.claims)
+        self._claims = base.workings.claims
         self._parts = dict(base.workings.parts)
         self._touched: set[Origin] = set()
 
@@ -73,16 +73,18 @@ class _Draft:
     def _take_services(self, gone: Iterable[Service], new: Iterable[Service]) -> set[Name]:
         left = {_name_of(service) for service in gone}
         come = {_name_of(service): service for service in new}
-        for name in left:
-            self._services.pop(name, None)
-        self._services.update(come)
+        if left or come:
+            services = {**self._services, **come}
+            for name in left - come.keys():
+                services.pop(name, None)
+            self._services = services
         return left | come.keys()
 
     def _take_slices(self, gone: Iterable[EndpointSlice], new: Iterable[EndpointSlice]) -> set[Name]:
         left, come = _by_service(gone), _by_service(new)
         for name in left.keys() | come.keys():
-            leaving = {id(slice_) for slice_ in left.get(name, ())}
-            kept = [slice_ for slice_ in self._slices.get(name, ()) if id(slice_) not in leaving]
+            leaving = {slice_.name for slice_ in left.get(name, ())}
+            kept = [slice_ for slice_ in self._slices.get(name, ()) if slice_.name not in leaving]
             self._slices[name] = tuple(sorted([*kept, *come.get(name, ())], key=_name_of))
             if not self._slices[name]:
                 del self._slices[name]
@@ -98,6 +100,8 @@ class _Draft:
         if part == NOTHING:
             del self._parts[origin]
         old, new = set(before.places()), set(part.places())
+        if old != new and self._claims is self._base.workings.claims:
+            self._claims = dict(self._claims)
         for place in old - new:
             self._claim(place, [other for other in self._claims[place] if other != origin])
         for place in new - old:

@@ -6,14 +6,16 @@ kept up to date by differences, too, since a walk over ten thousand Services cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.services.plan import Delta, KernelState
 from daemon.services.table import Block, Origin, PortKey, ServicePortEntry, differing
 
+K = TypeVar("K", bound=Hashable)
 NumberOf = Callable[[ServicePortEntry], int]
 
 
@@ -40,6 +42,8 @@ class InForce:
     def __init__(self) -> None:
         self.names: dict[int, ServiceName] = {}
         self.frontends: dict[Frontend, ServiceName] = {}
+        self.renamed = 0
+        """how often `names` or `frontends` changed"""
         self._blocks: Mapping[Origin, Block] = {}
         self._applied: dict[Origin, tuple[Applied, ...]] = {}
 
@@ -58,18 +62,33 @@ class InForce:
 
     def follow(self, change: Change, number_of: NumberOf) -> None:
         """Take over a change that was written; `number_of` still knows the numbers of what is gone."""
-        for origin, block in change.old.items():
+        for origin in change.old.keys() - change.new.keys():
             del self._applied[origin]
-            for entry in block.entries:
-                del self.names[number_of(entry)]
-                for place in entry.frontends:
-                    del self.frontends[place]
         for origin, block in change.new.items():
             self._applied[origin] = tuple(Applied(number_of(entry), entry) for entry in block.entries)
-            for entry in block.entries:
-                self.names[number_of(entry)] = entry.key.name
-                self.frontends.update(dict.fromkeys(entry.frontends, entry.key.name))
+        old, new = ([entry for block in some.values() for entry in block.entries] for some in (change.old, change.new))
+        moved = [_replaced(self.names, _numbers(old, number_of), _numbers(new, number_of))]
+        moved += [_replaced(self.frontends, _places(old), _places(new))]
+        self.renamed += any(moved)
         self._blocks = change.blocks
+
+
+def _replaced(names: dict[K, ServiceName], old: Mapping[K, ServiceName], new: Mapping[K, ServiceName]) -> bool:
+    """Take `old` out of the names and put `new` in; whether that was a change."""
+    if old == new:
+        return False
+    for key in old.keys() - new.keys():
+        del names[key]
+    names.update(new)
+    return True
+
+
+def _numbers(entries: Iterable[ServicePortEntry], number_of: NumberOf) -> dict[int, ServiceName]:
+    return {number_of(entry): entry.key.name for entry in entries}
+
+
+def _places(entries: Iterable[ServicePortEntry]) -> dict[Frontend, ServiceName]:
+    return {place: entry.key.name for entry in entries for place in entry.frontends}
 
 
 def gone_keys(change: Change) -> set[PortKey]:

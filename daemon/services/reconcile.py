@@ -96,6 +96,11 @@ class ServiceReconciler:
         """The ports in force of one Service or pod."""
         return self._force.of(origin)
 
+    @property
+    def renamed(self) -> tuple[InForce, int]:
+        """Another value after every change of `names` or `frontends`."""
+        return self._force, self._force.renamed
+
     def names(self) -> Mapping[int, ServiceName]:
         """Names by number, as the directory takes them."""
         return self._force.names

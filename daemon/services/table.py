@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from itertools import compress, count, islice, pairwise
-from operator import is_not
+from itertools import islice, pairwise
 from typing import NamedTuple, TypeVar
 
+from daemon.model.differences import common_ends
 from daemon.model.directory import Frontend, ServiceName
 from daemon.model.objects import EndpointSlice, Service
 from daemon.model.snapshot import Snapshot
@@ -103,7 +103,7 @@ class Workings:
     snapshot: Snapshot = field(default_factory=Snapshot)
     services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
     slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]] = field(default_factory=dict)
-    claims: Mapping[Frontend, tuple[Origin, ...]] = field(default_factory=dict)
+    claims: dict[Frontend, tuple[Origin, ...]] = field(default_factory=dict)
     parts: Mapping[Origin, Block] = field(default_factory=dict)
 
 
@@ -140,11 +140,7 @@ def differing(before: Mapping[K, V], after: Mapping[K, V]) -> tuple[dict[K, V], 
 
     A table keeps the order of the one before it, so all but the middle is compared in place, without a look-up.
     """
-    old, new = tuple(before.values()), tuple(after.values())
-    shorter = min(len(old), len(new))
-    head = next(compress(count(), map(is_not, old, new)), shorter)
-    tail = next(compress(count(), map(is_not, reversed(old), reversed(new))), shorter)
-    tail = min(tail, shorter - head)
+    head, tail = common_ends(tuple(before.values()), tuple(after.values()))
     return _without(before, after, head, tail), _without(after, before, head, tail)
 
 

@@ -18,6 +18,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -63,6 +64,7 @@ class Store:
     log: list[Change] = field(default_factory=list)
     lost: int = 0
     """changes up to this version are no longer in the log"""
+    _sorted: dict[str, list[Name]] = field(default_factory=dict)
 
     def put(self, made: Object) -> None:
         self._enter(PATHS[made["kind"]], made, deleted=False)
@@ -70,6 +72,13 @@ class Store:
     def delete(self, kind: str, namespace: str, name: str) -> None:
         gone = self.objects[PATHS[kind]][namespace, name]
         self._enter(PATHS[kind], gone, deleted=True)
+
+    def names(self, path: str) -> list[Name]:
+        """All objects of a kind in order; sorted again when one was added or removed."""
+        known, objects = self._sorted.get(path, []), self.objects[path]
+        if len(known) != len(objects) or not all(map(objects.__contains__, known)):
+            known = self._sorted[path] = sorted(objects)
+        return known
 
     def since(self, version: int) -> list[Change]:
         """The changes after a version."""
@@ -226,15 +235,17 @@ class ApiServer:
             if version < self.store.lost:
                 await _json(writer, 410, _status(410))
                 return
-        wanted = Selection.of(query)
-        names = sorted(name for name, one in self.store.objects[path].items() if wanted.matches(one))
-        rest = [name for name in names if after is None or name > after]
+        wanted, objects = Selection.of(query), self.store.objects[path]
+        names = self.store.names(path)
+        rest = names[bisect_right(names, after) if after else 0 :]
         limit = int(query.get("limit", 0)) or len(rest)
+        matching = (name for name in rest if wanted.matches(objects[name]))
+        page = list(islice(matching, limit))
         meta = {"resourceVersion": str(version)}
-        if len(rest) > limit:
-            more = json.dumps({"version": version, "after": rest[limit - 1]}).encode()
+        if next(matching, None):
+            more = json.dumps({"version": version, "after": page[-1]}).encode()
             meta["continue"] = base64.b64encode(more).decode()
-        items = [self.store.objects[path][name] for name in rest[:limit]]
+        items = [objects[name] for name in page]
         await _json(writer, 200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
 
     async def _watch(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ Services is then no change at all for those who compare by identity.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -22,12 +22,13 @@ class Cache(Generic[T]):
     def __init__(self) -> None:
         self._objects: dict[Name, T] = {}
         self._names: list[Name] = []
+        self._sorted: list[T] = []  # the objects of `_names`
         self._listed: tuple[T, ...] | None = ()
 
     def all(self) -> tuple[T, ...]:
         """All objects, sorted by namespace and name."""
         if self._listed is None:
-            self._listed = tuple(map(self._objects.__getitem__, self._names))
+            self._listed = tuple(self._sorted)
         return self._listed
 
     def get(self, name: Name) -> T | None:
@@ -40,9 +41,11 @@ class Cache(Generic[T]):
         known = self._objects.get(name)
         if known == found:
             return False
+        place = bisect_left(self._names, name)
         if known is None:
-            insort(self._names, name)
-        self._objects[name] = found
+            self._names.insert(place, name)
+            self._sorted.insert(place, found)
+        self._objects[name] = self._sorted[place] = found
         self._listed = None
         return True
 
@@ -50,7 +53,8 @@ class Cache(Generic[T]):
         """An object is gone."""
         if self._objects.pop(name, None) is None:
             return False
-        del self._names[bisect_left(self._names, name)]
+        place = bisect_left(self._names, name)
+        del self._names[place], self._sorted[place]
         self._listed = None
         return True
 
@@ -61,4 +65,5 @@ class Cache(Generic[T]):
         if merged.keys() == known.keys() and all(known[name] is found for name, found in merged.items()):
             return False
         self._objects, self._names, self._listed = merged, sorted(merged), None
+        self._sorted = [merged[name] for name in self._names]
         return True
