@@ -21,6 +21,8 @@ from ebpf.errors import KernelError
 class Capability(IntEnum):
     """Those that remora has a use for."""
 
+    NET_BROADCAST = 11
+    """hear of links and addresses in workloads' namespaces (NETLINK_LISTEN_ALL_NSID)"""
     NET_ADMIN = 12
     """attach to devices, read namespaces' numbers, close sockets"""
     SYS_PTRACE = 19
