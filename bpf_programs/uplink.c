@@ -90,29 +90,53 @@ static inline u8 unserved_reason(int found)
 	return DROP_SERVICE_BACKEND_NOT_FOUND;
 }
 
-/* The first packet of a connection; its entry where it is to a frontend and was opened, else 0 and what to do. */
-static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, int *action)
+/* A backend for a client outside; < 0: the packet is not for a Service. */
+static inline int outside_draw(struct packet *p, struct choice *choice)
 {
-	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
-	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
+	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, choice);
 	int found;
-	u8 reason;
 
 	if (!frontend)
-		return 0;
-	choice.preferred = maglev_backend(p, frontend->service, frontend->affinity);
-	found = service_draw(frontend, p->dst, &choice);
-	if (found == LOOKUP_BROKEN) {
-		count(COUNTER_SERVICE_NO_BACKEND, 1);
-		return 0;
+		return -1;
+	choice->preferred = maglev_backend(p, frontend->service, frontend->affinity);
+	found = service_draw(frontend, p->dst, choice);
+	if (found != LOOKUP_BROKEN)
+		return found;
+	count(COUNTER_SERVICE_NO_BACKEND, 1);
+	return -1;
+}
+
+/*
+ * The first packet of a connection; its entry where it is to a frontend and was
+ * opened, else 0 and what to do. `told`: another node has drawn this very backend
+ * and says which frontend it was for.
+ */
+static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, struct backend *told,
+					       int *action)
+{
+	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
+	struct backend own = {.port = bpf_htons(p->dst_port)};
+	int found = LOOKUP_FOUND;
+	u8 reason;
+
+	if (told) {
+		copy_address(own.addr, p->dst);
+		choice.backend = &own;
+		choice.scope = SCOPE_OUTSIDE;
+	} else {
+		found = outside_draw(p, &choice);
+		if (found < 0)
+			return 0;
 	}
-	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice) : unserved_reason(found);
-	tell(skb, p, choice.service, reason);
+	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice, told) : unserved_reason(found);
+	if (!told || reason != DROP_NONE)
+		tell(skb, p, choice.service, reason);
 	if (reason != DROP_NONE) {
 		*action = found == LOOKUP_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
 		return 0;
 	}
-	count(COUNTER_OUTSIDE_OPENED, 1);
+	if (!told)
+		count(COUNTER_OUTSIDE_OPENED, 1);
 	return translation_of(p);
 }
 
@@ -158,18 +182,17 @@ static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 	int action = TC_ACT_UNSPEC;
 	struct packet *q;
 	struct translation *t;
+	bool told;
 
 	if (p->marks & MARK_NO_PORTS)
 		return fragment_lost(p);
 	q = quoted_packet(skb, p);
 	t = still_open(p, translation_find(p, q));
-	if (!q && direct_comes(p) && direct_told(skb, p, &frontend)) {
-		t = direct_take(skb, p, t, &frontend);
-		if (!t)
-			return TC_ACT_SHOT;
-	}
+	told = !q && direct_comes(p) && direct_told(skb, p, &frontend);
+	if (told && t && !direct_agrees(p, t, &frontend))
+		return TC_ACT_SHOT;
 	if (!t && !q && detour_opens(p))
-		t = open_outside(skb, p, &action);
+		t = open_outside(skb, p, told ? &frontend : 0, &action);
 	if (!t || t->marks == TRANSLATION_REPLY)
 		return action;
 	return translation_take(skb, p, q, t, true);

@@ -143,8 +143,16 @@ static inline u8 opening_keep(struct opening *o, u8 proto)
 	return DROP_TABLE_FULL;
 }
 
-/* Open a connection to the backend that was drawn; the reason why it cannot be. */
-static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice)
+/* The two ends of an answer's entry are those of the frontend that a node told. */
+static inline void answer_as(struct translation *back, struct backend *frontend)
+{
+	copy_address(back->src, frontend->addr);
+	back->src_port = bpf_ntohs(frontend->port);
+}
+
+/* Open a connection to the backend that was drawn, answered as `told` where that is not 0; the reason why it cannot be.
+ */
+static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice, struct backend *told)
 {
 	u32 zero = 0;
 	u8 marks = opening_marks(p, choice);
@@ -155,6 +163,10 @@ static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct ch
 	__builtin_memset(o, 0, sizeof(*o));
 	opening_fill(o, p, choice->backend, marks, skb->ifindex);
 	o->there.service = o->back.service = choice->service;
+	if (told) {
+		answer_as(&o->back, told);
+		count(COUNTER_OUTSIDE_DIRECT, 1);
+	}
 	if (marks == TRANSLATION_ROUTE && !own_address(skb, p, o->there.dst, o->there.src)) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
 		return DROP_NO_ROUTE;
@@ -162,51 +174,24 @@ static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct ch
 	return opening_keep(o, p->proto);
 }
 
-/* The two ends of an answer's entry are those of the frontend that a node told. */
-static inline void answer_as(struct translation *back, struct backend *frontend)
-{
-	copy_address(back->src, frontend->addr);
-	back->src_port = bpf_ntohs(frontend->port);
-}
-
-/* A first packet that another node sent here for `frontend`: answers are to have its address. */
-static inline u8 direct_open(struct __sk_buff *skb, struct packet *p, struct backend *frontend)
-{
-	struct backend own = {.port = bpf_htons(p->dst_port)};
-	u32 zero = 0;
-	struct opening *o = opening_scratch.lookup(&zero);
-
-	if (!o)
-		return DROP_TABLE_FULL;
-	__builtin_memset(o, 0, sizeof(*o));
-	copy_address(own.addr, p->dst);
-	opening_fill(o, p, &own, 0, skb->ifindex);
-	answer_as(&o->back, frontend);
-	count(COUNTER_OUTSIDE_DIRECT, 1);
-	return opening_keep(o, p->proto);
-}
-
 /*
- * The entry of a packet that another node sent on for `frontend`; 0 where it cannot
- * be answered. The same client may reach the same backend by two frontends with
+ * May a packet of a known connection be answered as the `frontend` that another
+ * node told? The same client may reach the same backend by two frontends with
  * one port: of UDP the last packet says which answers get, of TCP a second
  * connection cannot be.
  */
-static inline struct translation *direct_take(struct __sk_buff *skb, struct packet *p, struct translation *t,
-					      struct backend *frontend)
+static inline bool direct_agrees(struct packet *p, struct translation *t, struct backend *frontend)
 {
 	struct translation_key back_key = {};
 	struct translation *back;
 
-	if (!t)
-		return direct_open(skb, p, frontend) == DROP_NONE ? translation_of(p) : 0;
 	translation_opposite(&back_key, t, p->proto);
 	back = translations.lookup(&back_key);
 	if (!back)
-		return 0;
+		return false;
 	if (p->proto == IPPROTO_UDP_)
 		answer_as(back, frontend);
-	return back->src_port == bpf_ntohs(frontend->port) && same_address(back->src, frontend->addr) ? t : 0;
+	return back->src_port == bpf_ntohs(frontend->port) && same_address(back->src, frontend->addr);
 }
 
 /* Is the packet one that another node may have sent here for a frontend: to a workload of this node, or the node? */
