@@ -13,24 +13,14 @@
 #include "include/detour.h"
 #include "include/fragment.h"
 #include "include/maglev.h"
+#include "include/opening.h"
 #include "include/payload.h"
 #include "include/translation.h"
 
-#define PORT_TRIES 32
-#define EEXIST_ 17
 #define REFUSALS_TOLD                                                                                                  \
 	1000           /* records of first packets that go nowhere, a second and CPU: a flood is counted, not told */
 #define PACKET_HOST_ 0 /* skb->pkt_type: the frame is for us */
 
-/* Both directions of a connection that is about to be opened. */
-struct opening {
-	struct translation_key there_key;
-	struct translation_key back_key;
-	struct translation there;
-	struct translation back;
-};
-
-BPF_PERCPU_ARRAY(opening_scratch, struct opening, 1);
 BPF_PERCPU_ARRAY(refusal_scratch, struct budget, 1);
 
 /* May one more refusal be told in this second? */
@@ -88,149 +78,6 @@ static inline u64 client_of(const u32 *address)
 	return CLIENT_ADDRESS | ((high << 32 | low) & (CLIENT_ADDRESS - 1));
 }
 
-static inline bool is_set(const u32 *address)
-{
-	return address[0] || address[3];
-}
-
-/* The node's address on the device that leads to a backend, else on the one that the packet came by. */
-static inline bool own_address(struct __sk_buff *skb, struct packet *p, const u32 *backend, u32 *out)
-{
-	struct way way = {};
-	struct uplink *up;
-	u32 ifindex = skb->ifindex;
-
-	if (route_find(skb, p->src, backend, ifindex, p->family, &way) < 0)
-		return false;
-	up = uplinks.lookup(&way.ifindex);
-	if (!up || !is_set(p->family == 4 ? up->address4 : up->address6))
-		up = uplinks.lookup(&ifindex);
-	if (!up)
-		return false;
-	copy_address(out, p->family == 4 ? up->address4 : up->address6);
-	return is_set(out);
-}
-
-/* Do backends answer clients themselves, by this packet's protocol? */
-static inline bool answers_directly(struct packet *p)
-{
-	u32 zero = 0;
-	struct node *own = node.lookup(&zero);
-
-	return own && own->flags & (p->proto == IPPROTO_TCP_ ? NODE_DIRECT_TCP : NODE_DIRECT_UDP);
-}
-
-/*
- * What is done with the client of a connection, as marks of its entry. It keeps
- * its address where the node's stack takes the packet (hidden it would be a
- * martian there), and where a workload's own node answers; else it is hidden.
- */
-static inline u8 opening_marks(struct packet *p, struct choice *choice)
-{
-	struct address *known = addresses.lookup((struct address_key *)choice->backend->addr);
-
-	if (choice->scope == SCOPE_OUTSIDE || choice->flags & FRONTEND_HOST_PORT ||
-	    (known && known->workload == RESERVED_HOST))
-		return 0;
-	if (!known || !answers_directly(p))
-		return TRANSLATION_ROUTE;
-	return known->ifindex ? 0 : TRANSLATION_ROUTE | TRANSLATION_DIRECT;
-}
-
-static inline u16 any_port(void)
-{
-	return SNAT_PORT_FIRST + bpf_get_prandom_u32() % (SNAT_PORT_LAST - SNAT_PORT_FIRST + 1);
-}
-
-static inline void opening_fill(struct opening *o, struct packet *p, struct backend *backend, u8 marks, u32 ifindex)
-{
-	bool kept = marks != TRANSLATION_ROUTE;
-	u64 now = coarse_now();
-
-	translation_key(&o->there_key, p);
-	copy_address(o->there.src, p->src);
-	copy_address(o->there.dst, backend->addr);
-	o->there.dst_port = bpf_ntohs(backend->port);
-	o->there.src_port = p->src_port;
-	if (!kept && p->proto != IPPROTO_SCTP_ && (p->src_port < SNAT_PORT_FIRST || p->src_port > SNAT_PORT_LAST))
-		o->there.src_port = any_port();
-	o->there.started = now;
-	o->there.last = now;
-	o->there.ifindex = ifindex;
-	o->there.marks = marks;
-	o->back = o->there;
-	o->back.marks |= TRANSLATION_REPLY;
-	copy_address(o->back.src, p->dst);
-	copy_address(o->back.dst, p->src);
-	o->back.src_port = p->dst_port;
-	o->back.dst_port = p->src_port;
-}
-
-/*
- * Take a port that no other connection to the backend has: the answers' entry is
- * what holds it. SCTP has its own port or none.
- */
-static inline int opening_reserve(struct opening *o, u8 proto)
-{
-	int result = 0;
-
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < PORT_TRIES; i++) {
-		result = translations.insert(&o->back_key, &o->back);
-		if (result != -EEXIST_ || proto == IPPROTO_SCTP_)
-			return result;
-		o->there.src_port = any_port();
-		o->back_key.dst_port = o->there.src_port;
-	}
-	return result;
-}
-
-/*
- * Write both entries, the answers' first; the reason why it cannot be, DROP_NONE:
- * it is done. Of a connection that is answered directly no answer is seen here.
- */
-static inline u8 opening_keep(struct opening *o, u8 proto)
-{
-	bool direct = o->there.marks & TRANSLATION_DIRECT;
-	int result = 0;
-
-	translation_opposite(&o->back_key, &o->there, proto);
-	if (!direct)
-		result = opening_reserve(o, proto);
-	if (result == -EEXIST_) {
-		count(COUNTER_OUTSIDE_NO_PORT, 1);
-		return DROP_NO_PORT;
-	}
-	if (result == 0) {
-		result = translations.insert(&o->there_key, &o->there);
-		if (result < 0 && !direct)
-			translations.delete(&o->back_key);
-	}
-	if (result == 0)
-		return DROP_NONE;
-	count(COUNTER_OUTSIDE_FULL, 1);
-	return DROP_TABLE_FULL;
-}
-
-/* Open a connection to the backend that was drawn; the reason why it cannot be. */
-static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice)
-{
-	u32 zero = 0;
-	u8 marks = opening_marks(p, choice);
-	struct opening *o = opening_scratch.lookup(&zero);
-
-	if (!o)
-		return DROP_TABLE_FULL;
-	__builtin_memset(o, 0, sizeof(*o));
-	opening_fill(o, p, choice->backend, marks, skb->ifindex);
-	o->there.service = o->back.service = choice->service;
-	if (marks == TRANSLATION_ROUTE && !own_address(skb, p, o->there.dst, o->there.src)) {
-		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
-		return DROP_NO_ROUTE;
-	}
-	return opening_keep(o, p->proto);
-}
-
 /* Why a packet gets no backend. */
 static inline u8 unserved_reason(int found)
 {
@@ -243,29 +90,53 @@ static inline u8 unserved_reason(int found)
 	return DROP_SERVICE_BACKEND_NOT_FOUND;
 }
 
-/* The first packet of a connection; its entry where it is to a frontend and was opened, else 0 and what to do. */
-static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, int *action)
+/* A backend for a client outside; < 0: the packet is not for a Service. */
+static inline int outside_draw(struct packet *p, struct choice *choice)
 {
-	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
-	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, &choice);
+	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, choice);
 	int found;
-	u8 reason;
 
 	if (!frontend)
-		return 0;
-	choice.preferred = maglev_backend(p, frontend->service, frontend->affinity);
-	found = found_for(p, &choice, service_draw(frontend, p->dst, &choice));
-	if (found == LOOKUP_BROKEN) {
-		count(COUNTER_SERVICE_NO_BACKEND, 1);
-		return 0;
+		return -1;
+	choice->preferred = maglev_backend(p, frontend->service, frontend->affinity);
+	found = found_for(p, choice, service_draw(frontend, p->dst, choice));
+	if (found != LOOKUP_BROKEN)
+		return found;
+	count(COUNTER_SERVICE_NO_BACKEND, 1);
+	return -1;
+}
+
+/*
+ * The first packet of a connection; its entry where it is to a frontend and was
+ * opened, else 0 and what to do. `told`: another node has drawn this very backend
+ * and says which frontend it was for.
+ */
+static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, struct backend *told,
+					       int *action)
+{
+	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
+	struct backend own = {.port = bpf_htons(p->dst_port)};
+	int found = LOOKUP_FOUND;
+	u8 reason;
+
+	if (told) {
+		copy_address(own.addr, p->dst);
+		choice.backend = &own;
+		choice.scope = SCOPE_OUTSIDE;
+	} else {
+		found = outside_draw(p, &choice);
+		if (found < 0)
+			return 0;
 	}
-	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice) : unserved_reason(found);
-	tell(skb, p, choice.service, reason);
+	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice, told) : unserved_reason(found);
+	if (!told || reason != DROP_NONE)
+		tell(skb, p, choice.service, reason);
 	if (reason != DROP_NONE) {
 		*action = found == LOOKUP_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
 		return 0;
 	}
-	count(COUNTER_OUTSIDE_OPENED, 1);
+	if (!told)
+		count(COUNTER_OUTSIDE_OPENED, 1);
 	return translation_of(p);
 }
 
@@ -293,65 +164,6 @@ static inline struct translation *still_open(struct packet *p, struct translatio
 	return 0;
 }
 
-/* The two ends of an answer's entry are those of the frontend that a node told. */
-static inline void answer_as(struct translation *back, struct backend *frontend)
-{
-	copy_address(back->src, frontend->addr);
-	back->src_port = bpf_ntohs(frontend->port);
-}
-
-/* A first packet that another node sent here for `frontend`: answers are to have its address. */
-static inline u8 direct_open(struct __sk_buff *skb, struct packet *p, struct backend *frontend)
-{
-	struct backend own = {.port = bpf_htons(p->dst_port)};
-	u32 zero = 0;
-	struct opening *o = opening_scratch.lookup(&zero);
-
-	if (!o)
-		return DROP_TABLE_FULL;
-	__builtin_memset(o, 0, sizeof(*o));
-	copy_address(own.addr, p->dst);
-	opening_fill(o, p, &own, 0, skb->ifindex);
-	answer_as(&o->back, frontend);
-	count(COUNTER_OUTSIDE_DIRECT, 1);
-	return opening_keep(o, p->proto);
-}
-
-/*
- * The entry of a packet that another node sent on for `frontend`; 0 where it cannot
- * be answered. The same client may reach the same backend by two frontends with
- * one port: of UDP the last packet says which answers get, of TCP a second
- * connection cannot be.
- */
-static inline struct translation *direct_take(struct __sk_buff *skb, struct packet *p, struct translation *t,
-					      struct backend *frontend)
-{
-	struct translation_key back_key = {};
-	struct translation *back;
-
-	if (!t)
-		return direct_open(skb, p, frontend) == DROP_NONE ? translation_of(p) : 0;
-	translation_opposite(&back_key, t, p->proto);
-	back = translations.lookup(&back_key);
-	if (!back)
-		return 0;
-	if (p->proto == IPPROTO_UDP_)
-		answer_as(back, frontend);
-	return back->src_port == bpf_ntohs(frontend->port) && same_address(back->src, frontend->addr) ? t : 0;
-}
-
-/* Is the packet one that another node may have sent here for a frontend: to a workload of this node, or the node? */
-static inline bool direct_comes(struct packet *p)
-{
-	struct address *known;
-
-	if (p->l4 - p->l3 <= (p->family == 4 ? sizeof(struct ipv4_head) : sizeof(struct ipv6_head)) ||
-	    !detour_opens(p) || !answers_directly(p))
-		return false;
-	known = addresses.lookup((struct address_key *)p->dst);
-	return known && (known->ifindex || known->workload == RESERVED_HOST);
-}
-
 /* A later fragment without ports can be of anything; to a Service's own address nobody else would take it. */
 static inline int fragment_lost(struct packet *p)
 {
@@ -370,18 +182,17 @@ static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 	int action = TC_ACT_UNSPEC;
 	struct packet *q;
 	struct translation *t;
+	bool told;
 
 	if (p->marks & MARK_NO_PORTS)
 		return fragment_lost(p);
 	q = quoted_packet(skb, p);
 	t = still_open(p, translation_find(p, q));
-	if (!q && direct_comes(p) && direct_told(skb, p, &frontend)) {
-		t = direct_take(skb, p, t, &frontend);
-		if (!t)
-			return TC_ACT_SHOT;
-	}
+	told = !q && direct_comes(p) && direct_told(skb, p, &frontend);
+	if (told && t && !direct_agrees(p, t, &frontend))
+		return TC_ACT_SHOT;
 	if (!t && !q && detour_opens(p))
-		t = open_outside(skb, p, &action);
+		t = open_outside(skb, p, told ? &frontend : 0, &action);
 	if (!t || t->marks == TRANSLATION_REPLY)
 		return action;
 	return translation_take(skb, p, q, t, true);

@@ -66,6 +66,9 @@ class Uplinks:
 
     def attach(self, uplink: Uplink) -> None:
         """Attach the programs to one; raises AttachError."""
+        if not uplink.ethernet:
+            what = f"{uplink.name} has no Ethernet header, as tunnels have none; clients behind it are not served"
+            raise AttachError(what, hint="leave it out of the setting `uplinks`")
         try:
             self._datapath.attach_uplink(uplink.ifindex, uplink.name)
         except AttachError as error:

@@ -28,11 +28,15 @@ class Device:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Uplink:
-    """A device of the node that leads to the world outside, with the node's addresses on it (no link-local ones)."""
+    """A device of the node that leads to the world outside, with the node's addresses on it (no link-local ones).
+
+    `ethernet`: its packets have an Ethernet header, else they cannot be read.
+    """
 
     ifindex: int
     name: str
     addresses: tuple[IPAddress, ...] = ()
+    ethernet: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,19 +53,18 @@ def scan(uplinks: Sequence[str] = ()) -> Devices:
 
 
 def _uplinks(netlink: Netlink, links: Sequence[Link], patterns: Sequence[str]) -> list[Uplink]:
-    """The devices that lead outside. Those without Ethernet addresses cannot be read and are left out."""
+    """The devices that lead outside. Those without Ethernet addresses cannot be read: named ones are refused later."""
     routed = set() if patterns else netlink.default_routes()
     chosen = [
         link
         for link in links
-        if link.mac
-        and (
-            any(fnmatchcase(link.name, pattern) for pattern in patterns)
-            if patterns
-            else link.index in routed or link.kind in OVERLAYS
-        )
+        if any(fnmatchcase(link.name, pattern) for pattern in patterns)
+        or (not patterns and link.mac and (link.index in routed or link.kind in OVERLAYS))
     ]
-    return [Uplink(link.index, link.name, tuple(filter(_tellable, netlink.addresses(link.index)))) for link in chosen]
+    return [
+        Uplink(link.index, link.name, tuple(filter(_tellable, netlink.addresses(link.index))), bool(link.mac))
+        for link in chosen
+    ]
 
 
 def _device(netlink: Netlink, link: Link, space: NetworkNamespace) -> Device | None:

@@ -10,6 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkInit, SCTPChunkInitAck
 from scapy.packet import Packet
 
+from ebpf import testrun
 from ebpf.addresses import pack
 from ebpf.constants import AddressFlag, Counter, DropReason, FrontendFlag, Reserved, Scope, Verdict
 from tests.bpf.conftest import TC_ACT_UNSPEC
@@ -304,3 +305,21 @@ def test_affinity_is_by_the_clients_address(gate: Gate, family: Family) -> None:
     first = {client: backend(client, 40000) for client in clients}
     assert all(backend(client, port) == first[client] for client in clients for port in range(40001, 40006))
     assert len(set(first.values())) > 1
+
+
+def test_a_flood_of_refusals_is_told_a_thousand_times_a_second_and_counted_beyond(gate: Gate) -> None:
+    gate.reasons()
+    before = gate.wire.counter(Counter.OUTSIDE_UNTOLD)
+    rejected = gate.wire.counter(Counter.REJECTED)
+    packet = bytes(frame(IP(src=V4.client, dst=V4.empty) / segment(UDP, 9, PORT)))
+    program = gate.wire.datapath.program("from_network")
+
+    def flood() -> None:
+        for _ in range(3000):
+            testrun.run(program, packet)
+
+    gate.node.run(flood)
+    told = len(gate.reasons())
+    assert told >= 1000
+    assert told + gate.wire.counter(Counter.OUTSIDE_UNTOLD) - before == 3000
+    assert gate.wire.counter(Counter.REJECTED) - rejected == 3000

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from daemon.services import Applied, translations
-from daemon.services.datagrams import keepable
-from daemon.services.translations import ASSOCIATIONS, DATAGRAMS, ENDED, ESTABLISHED, HALF_CLOSED, OPENING, SECOND
+from daemon.services.datagrams import keepable, lost_datagrams
+from daemon.services.translations import (
+    ASSOCIATIONS,
+    DATAGRAMS,
+    DIRECT_CLOSED,
+    ENDED,
+    ESTABLISHED,
+    HALF_CLOSED,
+    OPENING,
+    SECOND,
+)
 from ebpf.addresses import pack
 from ebpf.constants import TranslationMark
 from tests.unit.services.build import compiled, service, slice_
@@ -109,3 +118,36 @@ def test_datagrams_leave_a_backend_that_their_service_has_no_more(table: MemoryM
 def test_tcp_stays_with_any_backend(table: MemoryMap) -> None:
     pair(table, (0, 0), (SYN, SYN), 6)
     assert translations.cut_stale(table, kept(world("10.0.0.2"))) == 0
+
+
+def test_a_gain_of_backends_cuts_nothing() -> None:
+    assert not lost_datagrams(world(BACKEND), world(BACKEND, "10.0.0.2"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "proto", "limit"),
+    [
+        (SYN, 6, OPENING),
+        (SYN | ACK, 6, ESTABLISHED),
+        (SYN | ACK | FIN, 6, DIRECT_CLOSED),
+        (SYN | ACK | FIN | RST, 6, ENDED),
+        (0, 17, DATAGRAMS),
+    ],
+)
+def test_of_a_connection_that_is_answered_directly_the_clients_side_alone_decides(
+    table: MemoryMap, flags: int, proto: int, limit: int
+) -> None:
+    for over in (False, True):
+        half(table, False, limit + (SECOND if over else -SECOND), flags, proto, 40000)
+        keys, values = table.items()
+        values = values.copy()
+        values["marks"] = TranslationMark.ROUTE | TranslationMark.DIRECT
+        table.update(keys, values)
+        gone = sum(len(keys) for keys, _, _ in translations.ended(table, NOW))
+        assert gone == over
+
+
+def test_datagrams_that_another_node_sent_here_are_not_cut_for_want_of_their_service(table: MemoryMap) -> None:
+    pair(table, (0, 0), (0, 0), 17, service=0)
+    assert translations.cut_stale(table, kept(compiled())) == 0
+    assert len(table.items()[0]) == 2
