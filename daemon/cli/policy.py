@@ -139,7 +139,7 @@ def explanation(answer: pb.ExplainPolicyResponse, question: str) -> str:
     lines = [f"{question}: {'allowed' if answer.passes else 'denied'}\n"]
     for side in answer.sides:
         lines += _wrapped("  ", f"{side.party} ({side.address}) {side.words}")
-        for miss in side.misses:
+        for miss in (one for one in side.misses if one not in side.words):
             lines += _wrapped("    near: ", miss)
         if side.live:
             lines += _wrapped("    kernel: ", side.live)

@@ -18,11 +18,14 @@ from ebpf.addresses import pack
 from ebpf.errors import RemoraError
 
 HOST_LABEL = "reserved:host"
+# ICMP that no policy is asked about: errors, which belong to a connection, and what finds neighbours and routers.
+UNASKED = {"ICMPv4": frozenset({3, 4, 5, 11, 12}), "ICMPv6": frozenset({1, 2, 3, 4, *range(130, 138), 143})}
 POLICY_DROPS = frozenset({133, 181})  # POLICY_DENIED and POLICY_DENY
 _SOURCE = "k8s:"
 _NAMESPACE_PREFIX = "io.kubernetes.pod.namespace"
 
 Labels = tuple[tuple[str, str], ...]
+Connection = tuple[str, str, str, int, int]
 
 
 class RecordingError(RemoraError):
@@ -63,8 +66,29 @@ def read_lines(lines: Iterable[str]) -> Iterator[flow_pb2.Flow]:
 
 
 def questions(flows: Iterable[flow_pb2.Flow]) -> Counter[Seen]:
-    """What policies would have been asked, with how many records said so."""
-    return Counter(found for flow in flows if (found := _seen(flow)))
+    """What policies would have been asked, with how many records said so.
+
+    A connection that the receiving end denied has passed the sending one before: it counts as denied alone.
+    """
+    known: dict[Seen, Seen] = {}
+    records: Counter[tuple[Connection, Seen]] = Counter()
+    for flow in flows:
+        found = _seen(flow)
+        if found is not None:
+            records[_connection(flow), known.setdefault(found, found)] += 1
+    denied = {connection for connection, one in records if not one.passed}
+    told: Counter[Seen] = Counter()
+    for (connection, one), count in records.items():
+        if not one.passed or connection not in denied:
+            told[one] += count
+    return told
+
+
+def _connection(flow: flow_pb2.Flow) -> Connection:
+    kind = str(flow.l4.WhichOneof("protocol"))
+    transport = getattr(flow.l4, kind)
+    ports = (getattr(transport, "source_port", 0), getattr(transport, "destination_port", 0))
+    return flow.IP.source, flow.IP.destination, kind, *ports
 
 
 def _seen(flow: flow_pb2.Flow) -> Seen | None:
@@ -104,9 +128,9 @@ def _is_own(label: str) -> bool:
 
 
 def _target(l4: flow_pb2.Layer4) -> tuple[int, int]:
-    """IP protocol and destination port; 0 where the record does not say."""
+    """IP protocol and destination port; 0 where the record does not say, or no policy is asked."""
     kind = l4.WhichOneof("protocol")
     numbers = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMPv4": 1, "ICMPv6": 58}
-    if kind not in numbers:
+    if kind not in numbers or (kind in UNASKED and getattr(l4, kind).type in UNASKED[kind]):
         return 0, 0
     return numbers[kind], getattr(getattr(l4, kind), "destination_port", 0)

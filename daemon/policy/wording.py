@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from daemon.model.policies import Operator
+from daemon.policy.explain import TRANSPORTS
 from daemon.policy.networks import Network
 from daemon.policy.parsed import BlockPeer, Everyone, NamesPeer, NodePeer, ParsedRule, Peer, PodPeer, PortMatch
 from daemon.policy.selectors import Selector
-from daemon.policy.verdicts import PROTOCOLS
 from ebpf.addresses import text
 
-_TRANSPORTS = dict(zip(PROTOCOLS, ("TCP", "UDP", "SCTP"), strict=True))
 _WORDS = {Operator.IN: "in", Operator.NOT_IN: "not in"}
 
 
@@ -59,7 +58,7 @@ def _network(network: Network) -> str:
 
 
 def _port(port: PortMatch) -> str:
-    transport = _TRANSPORTS.get(port.protocol, "any protocol")
+    transport = TRANSPORTS.get(port.protocol, "any protocol")
     if port.name:
         return f"{port.name}/{transport}"
     if port == PortMatch(port.protocol):

@@ -88,7 +88,9 @@ def test_a_dropped_flow_carries_policy_and_rule(agent: AgentProcess) -> None:
 def test_what_is_suggested_denies_nothing_that_was_seen(agent: AgentProcess, tmp_path: Path) -> None:
     suggested = tmp_path / "suggested.yaml"
     suggested.write_text(agent.remora("policy", "suggest", "-n", "shop"))
-    assert not agent.json("policy", "test", "-f", str(suggested), "--alone")["denied"]
+    found = agent.json("policy", "test", "-f", str(suggested), "--alone")
+    assert found["asked"]
+    assert not found["denied"]
     recorded = tmp_path / "flows.json"
     recorded.write_text(agent.remora("observe", "--all", "-o", "jsonpb"))
     agent.remora("policy", "test", "-f", str(suggested), "--input", str(recorded))

@@ -137,6 +137,8 @@ def test_recorded_lines_become_questions() -> None:
         {"source": {"labels": ["reserved:host"]}},
         {"IP": {}},
         {"l4": {}},
+        {"l4": {"ICMPv4": {"type": 3, "code": 3}}},
+        {"l4": {"ICMPv6": {"type": 135}}},
     ],
 )
 def test_what_says_nothing_about_policy_is_left_out(more: dict[str, object]) -> None:
@@ -148,6 +150,13 @@ def test_a_denied_packet_is_a_question_although_it_has_no_connection() -> None:
         read_lines([flow(verdict="DROPPED", drop_reason_desc="POLICY_DENIED", l4={"UDP": {"destination_port": 53}})])
     )
     assert not seen.passed
+
+
+def test_a_connection_that_the_other_end_denied_did_not_pass() -> None:
+    denied = flow(verdict="DROPPED", drop_reason_desc="POLICY_DENIED")
+    other = flow(l4={"TCP": {"source_port": 40001, "destination_port": 80, "flags": {"SYN": True}}})
+    assert [one.passed for one in questions(read_lines([flow(), denied]))] == [False]
+    assert sorted(one.passed for one in questions(read_lines([flow(), denied, other]))) == [False, True]
 
 
 def test_a_broken_line_is_named() -> None:
