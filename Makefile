@@ -7,10 +7,10 @@ ARGS ?=
 EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance fuzz lint types bench proto install uninstall deb clean root
+.PHONY: help demo test deploy-test image conformance fuzz lint types bench proto install uninstall deb clean root
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: root ## a small shop of namespaces with traffic and the live view; as root
 	@tools/setup run
@@ -19,6 +19,10 @@ demo: root ## a small shop of namespaces with traffic and the live view; as root
 test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
 	@tools/setup dev
 	@$(PYTHON) -m pytest $(ARGS)
+
+deploy-test: root ## a fresh Debian with the service, the package and the image, for real; minutes; as root
+	@tools/setup deploy
+	@$(PYTHON) -m pytest -m deploy tests/deploy $(ARGS)
 
 conformance: root ## the live cases of a service proxy, and docs/service-conformance.md from the results; as root
 	@tools/setup dev
@@ -56,6 +60,10 @@ uninstall: root ## stop it, remove it and what it left in the kernel; keeps /etc
 deb: root ## a Debian package in build/
 	@tools/setup run
 	@tools/deb
+
+image: root ## a container image in build/, without an engine
+	@tools/setup image
+	@deploy/container/build
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,6 +25,8 @@ from ebpf.errors import RemoraError
 from ebpf.source import Options
 
 DEFAULT_PATH = Path("/etc/remora/config.yaml")
+NODE_NAME = "REMORA_NODE_NAME"
+"""the one setting that the environment can say: Kubernetes tells a pod there which node it is on"""
 API_GROUP = "remora"
 """whose members may use the API's socket"""
 
@@ -55,7 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings. Paths are absolute."""
 
     node_name: str = ""
-    """name of this node, as EndpointSlices write it; default: the host's name"""
+    """name of this node, as EndpointSlices write it; default: the host's name. The environment's REMORA_NODE_NAME goes
+    before it, for settings that many nodes share"""
     cluster_name: str = "default"
     """name of the cluster; shown before the node's name unless it is `default`, as Hubble does"""
     zone: str = ""
@@ -223,13 +226,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def load(path: Path | None) -> Settings:
-    """Read a file; None means the default path, or no file at all. Raises SettingsError with the line at fault."""
+    """Settings of a file and the environment; None means the default path, or no file at all.
+
+    Raises SettingsError with the line at fault.
+    """
+    found = _read(path)
+    _refuse_strangers("manifests", Path(found.manifests))
+    if found.kubeconfig:
+        _refuse_strangers("kubeconfig", Path(found.kubeconfig))
+    return msgspec.structs.replace(found, node_name=os.environ.get(NODE_NAME) or found.node_name)
+
+
+def _read(path: Path | None) -> Settings:
     if path is None:
         if not DEFAULT_PATH.exists():
             return Settings()
         path = DEFAULT_PATH
     try:
-        _refuse_strangers(path)
+        _refuse_strangers("settings", path, path.resolve().parent)
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         what = f"cannot read settings {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
@@ -273,11 +287,11 @@ def _hint(field: str) -> str:
     return f"did you mean {near[0]}?" if near else ""
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Who can write the settings decides what root loads into the kernel."""
-    for one in (path, path.resolve().parent):
+def _refuse_strangers(what: str, *paths: Path) -> None:
+    """Who can write these decides what root loads into the kernel; what is not there is no matter."""
+    for one in filter(Path.exists, paths):
         if one.stat().st_mode & stat.S_IWOTH and not one.stat().st_mode & stat.S_ISVTX:
-            raise SettingsError(f"settings {path}: everybody may write {one}", f"chmod o-w {one}")
+            raise SettingsError(f"{what} {paths[0]}: everybody may write {one}", f"chmod o-w {one}")
 
 
 def _checked(settings: Settings, path: Path) -> Settings:

@@ -59,3 +59,26 @@ def test_a_reload_takes_what_it_can_and_says_what_needs_a_restart(caplog: pytest
     assert (after.zone, after.services) == ("b", 10)
     assert "setting zone is now b" in caplog.text
     assert "setting services changed: it takes a restart" in caplog.text
+
+
+def test_the_environment_names_the_node_where_many_nodes_share_their_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("node_name: a\n")
+    monkeypatch.setenv("REMORA_NODE_NAME", "node-7")
+    assert load(path).node == "node-7"
+    monkeypatch.setenv("REMORA_NODE_NAME", "")
+    assert load(path).node == "a"
+
+
+def test_manifests_and_credentials_that_everybody_may_write_are_refused(tmp_path: Path) -> None:
+    for setting in ("manifests", "kubeconfig"):
+        open_to_all = tmp_path / setting
+        open_to_all.mkdir()
+        path = tmp_path / "config.yaml"
+        path.write_text(f"{setting}: {open_to_all}\n")
+        assert load(path)
+        open_to_all.chmod(0o777)
+        with pytest.raises(SettingsError, match=f"{setting} .*everybody may write"):
+            load(path)
