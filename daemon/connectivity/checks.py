@@ -105,19 +105,21 @@ def node_port(stand: Stand) -> str:
 
 def affinity(stand: Stand) -> str:
     """One client stays with one backend."""
-    answers = _answers(stand, stand.site.plan.services["sticky"][0], 80)
+    address = stand.site.plan.services["sticky"][0]
+    answers = _answers(stand, address, 80)
     if len(answers) > 1:
-        raise FailedError(f"one client was sent to {_counted(answers)}", "remora service explain ADDRESS:PORT")
+        raise FailedError(f"one client was sent to {_counted(answers)}", f"remora service explain {address}:80")
     return f"{REQUESTS} connections to {_counted(answers)}"
 
 
 def empty(stand: Stand) -> str:
     """A Service without backends refuses at once."""
-    (told,) = stand.site.ask("client", "http", stand.site.plan.services["empty"][0], "80", "1")
+    address = stand.site.plan.services["empty"][0]
+    (told,) = stand.site.ask("client", "http", address, "80", "1")
     if told["error"] != "ECONNREFUSED":
         raise FailedError(f"expected ECONNREFUSED, got {told['error'] or told['answer']}", "remora status: datapath")
     if told["ms"] > PROMPT:
-        raise FailedError(f"refused after {told['ms']} ms only", "remora service explain ADDRESS:PORT")
+        raise FailedError(f"refused after {told['ms']} ms only", f"remora service explain {address}:80")
     return f"ECONNREFUSED after {told['ms']:.1f} ms"
 
 
@@ -168,9 +170,11 @@ def flow(stand: Stand) -> str:
 def dns_answer(stand: Stand) -> str:
     """A query and its answer are told, through the Service."""
     since = time.time_ns()
-    (told,) = stand.site.ask("client", "dns", stand.site.plan.services["names"][0], DNS_NAME)
+    address = stand.site.plan.services["names"][0]
+    (told,) = stand.site.ask("client", "dns", address, DNS_NAME)
     if told["error"]:
-        raise FailedError(f"the query was not answered: {told['error']}", "remora service explain ADDRESS:53 -p UDP")
+        hint = f"remora service explain {address}:53/UDP, remora observe --protocol dns --last 20"
+        raise FailedError(f"the query was not answered: {told['error']}", hint)
     item = stand.flow(
         lambda one: DNS_NAME in one.response.flow.l7.dns.query and bool(one.response.flow.l7.dns.ips),
         "the DNS answer",
