@@ -16,7 +16,7 @@ WEB, SINK, DNS = 8080, 8081, 53
 TOLERANCE = float(os.environ.get("REMORA_TOLERANCE", "10"))
 """At p99, times of 5 % or 1 ms, whichever is larger; at p50 a third of that. 1: both exact, where nothing else runs.
 
-The client measures until it runs again, the kernel until its packet is there: between them is whoever has the processor.
+The client measures until it runs again, the kernel until its packet is there: others may run between.
 """
 
 SERVERS = f"""
