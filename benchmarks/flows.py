@@ -4,9 +4,9 @@ The store holds 262,144 records of 64 workloads that all talk to each other, thr
 appended as the agent's reader would. The server is the agent's own, in a thread of this process; clients are processes
 of their own, so on two cores one is left for each side. Queries: `--last 100` with a filter that nothing matches, the
 dearest case, since the whole store is looked at; the figure is the slowest of the filters, the best of three tries
-each. Streams: 20,000 flows one by one to a grpcio client, and all in batches to a client that reads them and to
-`remora observe`, start of the program included; the note is the processor time of the server for a flow. Memory:
-growth of VmRSS from the empty to the full store.
+each. Streams, the best of three tries: 20,000 flows one by one to a grpcio client, and all in batches to a client that
+reads them; the note is the server's processor time for a flow. All to `remora observe`, start of the program included.
+Memory: growth of VmRSS from the empty to the full store.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def measure() -> Iterator[Figure]:
     yield Figure("flows_store_memory", _resident() - before, "MB", at_most(50), f"{len(store):,} records")
     with _served(store, directory) as address:
         yield from _queries(address)
-        yield Figure("flows_stream_stock", _streamed(address, STOCK, "stock"), "flows/s", at_least(10_000))
-        yield Figure("flows_stream_batches", _streamed(address, CAPACITY, "batches"), "flows/s", at_least(100_000))
+        yield _streamed(address, STOCK, "stock", 10_000)
+        yield _streamed(address, CAPACITY, "batches", 100_000)
         yield Figure("flows_print_compact", _printed(address), "flows/s", None, "remora observe --all")
 
 
@@ -108,9 +108,15 @@ def _timed(observer: observer_pb2_grpc.ObserverStub, request: observer_pb2.GetFl
     return time.perf_counter() - started
 
 
-def _streamed(address: str, count: int, how: str) -> float:
-    command = [sys.executable, "-c", CLIENT, address, str(count), how]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
+def _streamed(address: str, count: int, how: str, goal: int) -> Figure:
+    """The best of three tries; processor time is this process's, which does nothing but serve meanwhile."""
+    command, rates = [sys.executable, "-c", CLIENT, address, str(count), how], []
+    began = time.process_time()
+    for _ in range(TRIES):
+        rates.append(float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout))
+    spent = (time.process_time() - began) / (TRIES * count)
+    note = f"server {1e6 * spent:.1f} µs of processor time a flow"
+    return Figure(f"flows_stream_{how}", max(rates), "flows/s", at_least(goal), note)
 
 
 def _printed(address: str) -> float:

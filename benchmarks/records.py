@@ -27,6 +27,7 @@ from benchmarks.frames import ACK, FIN, SYN
 from benchmarks.report import Figure, Goal, at_least, at_most
 from benchmarks.stand import CLIENT, Agent, BenchmarkError, Stand, await_true, bare_datapath
 from daemon.agent.reader import Reader
+from daemon.flows.cgroups import Cgroups
 from daemon.flows.metrics import FlowMetrics
 from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.store import FlowStore
@@ -57,7 +58,7 @@ def _speed(name: str, peers: int, goal: Goal | None) -> Figure:
         directory.update_workloads(_workloads(datapath))
         store = FlowStore(datapath.flow_dtype)
         metrics = FlowMetrics(directory)
-        reader = Reader(datapath, FlowPipeline(store, metrics), metrics)
+        reader = Reader(datapath, FlowPipeline(store, metrics), metrics, Cgroups(None))
         programs = (datapath.program("from_endpoint"), datapath.program("to_endpoint"))
         packets = list(_packets(peers))
         spent = sum(_round(reader, programs, packets) for _ in range(ROUNDS))

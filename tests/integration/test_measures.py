@@ -14,7 +14,10 @@ from tests.integration.truth import Range, shooting_range
 
 WEB, SINK, DNS = 8080, 8081, 53
 TOLERANCE = float(os.environ.get("REMORA_TOLERANCE", "10"))
-"""At p99, times of 5 % or 1 ms, whichever is larger; 1 on a machine that leaves the client its processor."""
+"""At p99, times of 5 % or 1 ms, whichever is larger; at p50 a third of that. 1: both exact, where nothing else runs.
+
+The client measures until it runs again, the kernel until its packet is there: others may run between.
+"""
 
 SERVERS = f"""
 import random, socket, threading, time
@@ -74,7 +77,8 @@ def quantiles(values: Sequence[float]) -> tuple[float, float]:
 
 def assert_close(told: Sequence[float], measured: Sequence[float]) -> None:
     assert len(told) == len(measured)
-    for ours, theirs, times in zip(quantiles(told), quantiles(measured), (1, TOLERANCE), strict=True):
+    allowed = max(1, TOLERANCE / 3), TOLERANCE
+    for ours, theirs, times in zip(quantiles(told), quantiles(measured), allowed, strict=True):
         assert abs(ours - theirs) <= times * max(0.001, 0.05 * theirs), (quantiles(told), quantiles(measured))
 
 
