@@ -20,8 +20,8 @@ from benchmarks.stand import occupied
 from ebpf.errors import RemoraError
 
 NAMES = (
-    "agent", "records", "flows", "scrape", "throughput", "connect", "packet", "services", "policy_compile",
-    "policy_packet", "policy_force", "kubernetes",
+    "agent", "records", "flows", "scrape", "throughput", "connect", "packet", "services", "outside",
+    "policy_compile", "policy_packet", "policy_force", "kubernetes",
 )  # fmt: skip
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -3,13 +3,13 @@
 What kube-proxy does to a packet depends on the shape and not on the names, so the shape is kept: which chains there
 are and from which hooks they are reached, one rule for each Service in the first chain (iptables) or one element of a
 map (nftables), the choice of an endpoint, the marks for masquerading. Above a thousand endpoints kube-proxy leaves
-the comments of endpoint rules out; so does this. Neither rule set has Services of other types than ClusterIP.
+the comments of endpoint rules out; so does this. Node ports have a rule set of their own.
 """
 
 from __future__ import annotations
 
 from base64 import b32encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from benchmarks.fleet import NAMESPACE, PORT, TARGET, Fleet, Member
@@ -114,6 +114,28 @@ def iptables(fleet: Fleet) -> str:
         chains += [f":{name} - [0:0]" for name in (_service_chain(member), *_endpoint_chains(member))]
         rules += _iptables_rules(member, small)
     fixed = [f":KUBE-{name} - [0:0]" for name in ("MARK-MASQ", "NODEPORTS", "POSTROUTING")]
+    nat = ["*nat", *fixed, *chains, _IPTABLES_NAT, *rules, _IPTABLES_LAST, "COMMIT"]
+    return _IPTABLES_FILTER + "\n".join(nat) + "\n"
+
+
+def node_ports(ports: Mapping[int, str]) -> str:
+    """For `iptables-restore`: Services of one backend each ("10.0.0.1:8080"), reached by their node ports."""
+    fixed = [f":KUBE-{name} - [0:0]" for name in ("MARK-MASQ", "NODEPORTS", "POSTROUTING", "SERVICES")]
+    chains: list[str] = []
+    rules: list[str] = []
+    for port, backend in ports.items():
+        name = f"{NAMESPACE}/node-port-{port}:http"
+        outer, inner, end = (f"KUBE-{kind}-{_hash(name + backend)[:16]}" for kind in ("EXT", "SVC", "SEP"))
+        chains += [f":{chain} - [0:0]" for chain in (outer, inner, end)]
+        told = f'-m comment --comment "{name}"'
+        rules += [
+            f"-A KUBE-NODEPORTS {told} -m tcp -p tcp --dport {port} -j {outer}",
+            f'-A {outer} -m comment --comment "masquerade traffic for {name} external destinations" -j KUBE-MARK-MASQ',
+            f"-A {outer} -j {inner}",
+            f'-A {inner} -m comment --comment "{name} -> {backend}" -j {end}',
+            f"-A {end} {told} -s {backend.partition(':')[0]} -j KUBE-MARK-MASQ",
+            f"-A {end} {told} -m tcp -p tcp -j DNAT --to-destination {backend}",
+        ]
     nat = ["*nat", *fixed, *chains, _IPTABLES_NAT, *rules, _IPTABLES_LAST, "COMMIT"]
     return _IPTABLES_FILTER + "\n".join(nat) + "\n"
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pyroute2 import IPRoute
 
@@ -51,10 +51,17 @@ class Bare:
         return self.stand.launch(argv, self.node.spaces[workload].path, "bare", **options)
 
 
+class Place(Protocol):
+    """Where programs can be started; they end with it."""
+
+    def spawn(self, argv: Sequence[str], workload: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in a workload."""
+
+
 class Asker:
     """A client (see benchmarks.asker) that runs in a site."""
 
-    def __init__(self, site: web.Site, addresses: Sequence[str]) -> None:
+    def __init__(self, site: Place, addresses: Sequence[str]) -> None:
         self._addresses = list(addresses)
         self._process = site.spawn(
             ["taskset", "-c", str(processors()[0]), sys.executable, "-m", "benchmarks.asker"], CLIENT,

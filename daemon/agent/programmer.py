@@ -154,10 +154,14 @@ class Programmer:
         """Build the tables that are missing, one at a time, so that no change waits for all; then tidy up."""
         while await self.read(lambda: self.spreading.pending):
             await self._run(self._guarded, "maglev tables", self.spreading.work)
+            if "maglev tables" in self.failures:
+                return  # the next change tries again
         await self._run(self._guarded, "maglev", self.spreading.check)
         while until := await self.read(lambda: self.spreading.spare):
             await asyncio.to_thread(wait_for_readers)
             await self._run(self._guarded, "old maglev tables", partial(self.spreading.collect, until))
+            if "old maglev tables" in self.failures:
+                return
 
     def _spare_since(self) -> int | None:
         return self._services.written if self._services.spare else None
