@@ -34,9 +34,14 @@ def run(config: Path | None) -> None:
     loaded = settings.load(config)
     logs.begin(loaded)
     _give_up_power()
+    from ebpf import datapath, features  # in this thread: two that import the same modules at once may block each other
+
+    def opened() -> datapath.Datapath:
+        return datapath.Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), features.probe())
+
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
-            opening = starter.submit(_open, loaded)
+            opening = starter.submit(opened)
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
@@ -47,13 +52,6 @@ def _give_up_power() -> None:
     with suppress(KeyError, PermissionError):
         os.setgroups([*os.getgroups(), grp.getgrnam(settings.API_GROUP).gr_gid])
     capabilities.keep_only(capabilities.AGENT)
-
-
-def _open(loaded: settings.Settings) -> Datapath:
-    from ebpf import features
-    from ebpf.datapath import Datapath
-
-    return Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), features.probe())
 
 
 async def _serve(loaded: settings.Settings, config: Path | None, opening: Future[Datapath]) -> None:
