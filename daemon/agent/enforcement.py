@@ -85,8 +85,7 @@ class Enforcement:
         if self._inherited and snapshot.unread:
             raise _kept(snapshot.unread)
         self._applied = None
-        for table in self._compiled(snapshot, local):
-            self._put(table, local, source_check)
+        self._put(self._compiled(snapshot, local), local, source_check)
         self._applied = _wanted(snapshot, local, self.names, source_check)
         self._inherited = False
         self.revision += 1
@@ -116,9 +115,10 @@ class Enforcement:
         rule = table.rules.get(number) or table.retired.get(number)
         return rule if rule is not None and rule.policies else None
 
-    def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> Sequence[PolicyTable]:
+    def _compiled(self, snapshot: Snapshot, local: tuple[Party, ...]) -> PolicyTable:
+        """The last table alone: the kernel changes all at once, and one between may know new labels by old policies."""
         try:
-            return self.compiler.compile(snapshot, self.names, addresses_here(local))
+            return self.compiler.compile(snapshot, self.names, addresses_here(local))[-1]
         except Exception as error:  # whatever it is: services and flows go on, and the policies in force stay
             log.exception("the policies could not be compiled")
             what = f"the policies could not be compiled ({type(error).__name__}: {error})"

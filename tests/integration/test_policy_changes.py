@@ -8,17 +8,21 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 
+from daemon.policy.compile import PolicyCompiler
+from daemon.policy.reconcile import Guard
+from ebpf.addresses import pack
 from ebpf.constants import Counter
 from tests.integration.policy_stage import UDP, Stage, stage
 from tests.support.netns import unique
-from tests.support.policy_states import ALWAYS, CHANGING, NEVER, World, guards, world
+from tests.support.policies import HERE, snapshot_of
+from tests.support.policy_states import ALWAYS, CHANGING, NEVER, guards, objects, world
 
 CLIENT, SERVER = "client", "server"
 RATE = 5000  # packets a second
@@ -27,6 +31,8 @@ KILLS = 8
 _STAMP = struct.Struct("=Id")  # number of the packet, time of its sending
 _SO_RCVBUFFORCE, _RECEIVE_BUFFER = 33, 64 << 20
 ROOT = Path(__file__).parents[2]
+History = list[tuple[float, float, frozenset[int]]]  # a change began, ended, and what it opened
+Changer = Callable[[Stage, random.Random, int], frozenset[int]]
 
 
 class Probe:
@@ -100,16 +106,35 @@ def made(root: None, tmp_path: Path) -> Iterator[Stage]:
         made.close()
 
 
-def test_a_probe_during_many_changes_sees_the_old_state_or_the_new_one(made: Stage) -> None:
+def by_hand(made: Stage, generator: random.Random, number: int) -> frozenset[int]:
+    """The next table that differs in everything; the ports that it opens."""
+    wanted = world(generator, made.address(CLIENT), made.address(SERVER), number)
+    made.policies.apply(wanted.table, guards(wanted, made.index(SERVER)))
+    return wanted.open
+
+
+class Compiled:
+    """Other policies, labels and blocks, through a compiler that goes on from what was before."""
+
+    def __init__(self) -> None:
+        self.compiler = PolicyCompiler(HERE)
+
+    def __call__(self, made: Stage, generator: random.Random, number: int) -> frozenset[int]:
+        found, opened = objects(generator, made.address(CLIENT), made.address(SERVER))
+        table = self.compiler.compile(snapshot_of(found))[-1]  # as the agent does
+        made.policies.apply(table, {made.index(SERVER): Guard(table.workloads[pack(made.address(SERVER))])})
+        return opened
+
+
+@pytest.mark.parametrize("changer", [by_hand, Compiled()], ids=["by hand", "compiled"])
+def test_a_probe_during_many_changes_sees_the_old_state_or_the_new_one(made: Stage, changer: Changer) -> None:
     generator = random.Random(20261)
-    ifindex = made.index(SERVER)
-    history: list[tuple[float, float, World]] = []
+    history: History = []
 
     def change(number: int) -> None:
-        wanted = world(generator, made.address(CLIENT), made.address(SERVER), number)
         began = time.monotonic()
-        made.policies.apply(wanted.table, guards(wanted, ifindex))
-        history.append((began, time.monotonic(), wanted))
+        opened = changer(made, generator, number)
+        history.append((began, time.monotonic(), opened))
 
     change(1)
     with Probe(made) as probe:
@@ -125,14 +150,14 @@ def test_a_probe_during_many_changes_sees_the_old_state_or_the_new_one(made: Sta
         assert not wrong, f"port {port}: {len(wrong)} of {len(probe.sent[port])}"
 
 
-def _explained(port: int, stamp: float, probe: Probe, history: list[tuple[float, float, World]]) -> bool:
+def _explained(port: int, stamp: float, probe: Probe, history: History) -> bool:
     """Does a state that was in force at that time, or on its way, say what became of the packet?"""
     passed = stamp in probe.received[port]
     slack = 0.05  # s between the stamp and the packet's way through the kernel, on a busy host
     began = [index for index, (start, _, _) in enumerate(history) if start <= stamp + slack]
     ended = [index for index, (_, end, _) in enumerate(history) if end <= stamp]
     possible = history[max(ended, default=0) : max(began) + 1]
-    return any((port in wanted.open) == passed for _, _, wanted in possible)
+    return any((port in opened) == passed for _, _, opened in possible)
 
 
 def test_an_agent_that_is_killed_and_starts_again_leaves_verdicts_in_force(made: Stage) -> None:

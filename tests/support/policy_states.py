@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from daemon.policy.reconcile import Guard
 from daemon.policy.table import Action, Entry, Isolation, PolicyTable, Ruleset
 from ebpf.addresses import pack
+from tests.support.policies import Object, cluster_policy, namespace, pod, policy
 
 ALWAYS, NEVER = 7001, 7002
 CHANGING = tuple(range(7010, 7018))
 _UDP = 17
 _CLASSES = range(16, 32)
+_KEYS, _VALUES = ("app", "team", "tier"), ("a", "b", "c")
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,28 @@ def world(generator: random.Random, client: str, server: str, number: int) -> Wo
 def guards(made: World, ifindex: int) -> dict[int, Guard]:
     """The server's guard, by its device."""
     return {ifindex: Guard(made.isolation)}
+
+
+def objects(generator: random.Random, client: str, server: str) -> tuple[list[Object], frozenset[int]]:
+    """The same as policies: who the client is, and by what the server knows it, changes every time."""
+    opened = frozenset(port for port in CHANGING if generator.random() < 0.5)
+    label = {generator.choice(_KEYS): generator.choice(_VALUES)}
+    peers: list[dict[str, object]] = [
+        {"podSelector": {"matchLabels": label}},
+        {"namespaceSelector": {"matchLabels": label}, "podSelector": {}},
+        {"ipBlock": {"cidr": f"{client}/{generator.randint(30, 32)}"}},
+    ]
+    decoy = {"podSelector": {"matchLabels": {generator.choice(_KEYS): "nobody"}}}
+    ports = [{"protocol": "UDP", "port": port} for port in (ALWAYS, *sorted(opened))]
+    rules = [{"from": [decoy]}, {"from": [generator.choice(peers)], "ports": ports}]
+    found: list[Object] = [
+        namespace("town", **label),
+        pod("town/client", client, label),
+        pod("town/server", server, {"role": "server"}),
+        policy("town/server", podSelector={"matchLabels": {"role": "server"}}, ingress=rules),
+    ]
+    if generator.random() < 0.5:
+        never = [{"udp": {"destinationPort": {"number": NEVER}}}]
+        denied = [{"action": "Deny", "from": [{"namespaces": {}}], "protocols": never}]
+        found.append(cluster_policy("never", ingress=denied))
+    return found, opened
