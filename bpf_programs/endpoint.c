@@ -22,15 +22,10 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 	side->last = now;
 }
 
-static inline bool begins(struct packet *p)
-{
-	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-}
-
 /* Does the packet open a new connection under the addresses of a known one? The responder's SYN does at any time. */
 static inline bool reopens(struct conn *c, struct packet *p, bool out)
 {
-	if (!begins(p))
+	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
 		return false;
 	if ((c->direction == DIRECTION_EGRESS) != out)
 		return true;
@@ -172,8 +167,7 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct pac
 	course->way = course->reason = course->made.hairpin = 0;
 	connection_key(&key, p, skb->ifindex, true);
 	c = connections.lookup(&key);
-	/* a SYN is asked about at any time: the reset that a Service gave before is an entry, too */
-	if (!c || c->detoured || begins(p))
+	if (!c || c->detoured || reopens(c, p, true))
 		detoured(skb, p, &key, course);
 	if (course->way == DETOUR_TAKEN)
 		c = connections.lookup(&key);
