@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.cluster import Cluster
 from tests.support.place import SILENCE, Place, Reply, Target
@@ -16,8 +17,10 @@ def silent(client: Place, target: Target) -> bool:
 
 
 def answered(live: Cluster, target: Target, clients: tuple[str, ...]) -> dict[str, set[str]]:
-    """Who answers each of the clients."""
-    return {name: live[name].names(target) for name in clients}
+    """Who answers each of the clients, who ask at the same time."""
+    with ThreadPoolExecutor(len(clients)) as pool:
+        names = pool.map(lambda name: live[name].names(target), clients)
+        return dict(zip(clients, names, strict=True))
 
 
 def peers(replies: list[Reply]) -> set[str]:

@@ -144,7 +144,7 @@ def test_a_rolling_update_fails_no_request(
         listed = [*(At(live[name]) for name in ready.split()), *(leaving(live[name]) for name in going.split())]
         live.apply(service.with_endpoints(*listed))
         load = load or live[client].load(service.at(vip[family]), 0.01)
-        time.sleep(0.25)
+        time.sleep(0.15)
     assert load
     replies = load.stop()
     assert len(replies) > 30
