@@ -42,6 +42,7 @@ from daemon.settings import Settings, load
 from daemon.sources import Source, open_source
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
+from ebpf.memory import release_freed
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ class Agent:
         except TimeoutError:
             log.warning("the devices of this host could not be read in %.0f s; going on", FIRST_SCAN_TIMEOUT)
         await self._apply()
+        release_freed()
         gc.freeze()  # a cluster's objects stay; looking through them for cycles takes a tenth of a second each time
 
     def _watch(self, stack: AsyncExitStack) -> View:

@@ -1,7 +1,7 @@
 """Pods made by the reference CNI plugins: found by address, named, seen, served; the node keeps its own settings.
 
-`bridge` hangs a veth on a bridge, `ptp` routes to one, and both have an end on the node. A `macvlan` device has none: it
-is a second face of the node's uplink. So its pods are names and addresses, their sockets are served, and what they
+`bridge` hangs a veth on a bridge, `ptp` routes to one, and both have an end on the node. A `macvlan` device has none:
+it is a second face of the node's uplink. So its pods are names and addresses, their sockets are served, and what they
 send is not seen.
 """
 

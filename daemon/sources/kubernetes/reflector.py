@@ -26,6 +26,7 @@ from daemon.sources.defaults import with_defaults
 from daemon.sources.kubernetes import wire
 from daemon.sources.kubernetes.cache import Cache, Name
 from daemon.sources.kubernetes.resources import Resource
+from daemon.sources.kubernetes.sharing import shared
 from daemon.sources.kubernetes.wire import GONE, ApiError
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class Reflector(Generic[T]):
         """Put an object among the others; of one that cannot be understood the last good version stays."""
         key = wire.head(raw).key
         try:
-            into[key] = with_defaults(self._decoder.decode(raw))  # type: ignore[assignment]
+            into[key] = with_defaults(shared(self._decoder.decode(raw)))  # type: ignore[assignment]
             self.unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))
