@@ -22,10 +22,15 @@ static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_
 	side->last = now;
 }
 
+static inline bool begins(struct packet *p)
+{
+	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 /* Does the packet open a new connection under the addresses of a known one? The responder's SYN does at any time. */
 static inline bool reopens(struct conn *c, struct packet *p, bool out)
 {
-	if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+	if (!begins(p))
 		return false;
 	if ((c->direction == DIRECTION_EGRESS) != out)
 		return true;
@@ -120,8 +125,12 @@ static inline void detoured(struct __sk_buff *skb, struct packet *p, struct conn
 		way = detour_take(skb, p, &course->made);
 	course->way = way;
 	course->reason = drop_reason(way);
-	if (way == DETOUR_TAKEN && !course->made.hairpin)
+	if (way == DETOUR_TAKEN && !course->made.hairpin) {
+		if (begins(p))
+			connections.delete(
+				key); /* the reset that the frontend once gave would keep what follows from its way */
 		connection_key(key, p, skb->ifindex, true);
+	}
 }
 
 /* Put policy's word into force: false where the packet is dropped and that was told lately. */
@@ -167,7 +176,7 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct pac
 	course->way = course->reason = course->made.hairpin = 0;
 	connection_key(&key, p, skb->ifindex, true);
 	c = connections.lookup(&key);
-	if (!c || c->detoured || reopens(c, p, true))
+	if (!c || c->detoured || begins(p))
 		detoured(skb, p, &key, course);
 	if (course->way == DETOUR_TAKEN)
 		c = connections.lookup(&key);

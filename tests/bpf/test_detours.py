@@ -119,6 +119,26 @@ def test_a_packet_to_a_frontend_goes_to_a_backend_and_its_answer_comes_from_the_
     assert bytes(back) == bytes(mended(back)), "a checksum is wrong"
 
 
+def test_a_port_that_was_refused_is_led_to_a_backend_once_there_is_one(services: Wire) -> None:
+    head = ETHER / IP(src=CLIENT, dst=EMPTY)
+    packet = head / TCP(sport=40050, dport=PORT, flags="S")
+    refusal = testrun.run(services.datapath.program("from_endpoint"), bytes(packet))
+    assert Ether(refusal.packet)[TCP].flags == "RA"
+    testrun.run(services.datapath.program("to_endpoint"), refusal.packet)
+    table = services.datapath.maps["services"]
+    keys, values = table.items()
+    empty = (keys["addr"] == np.frombuffer(addresses.pack(EMPTY), np.uint32)).all(axis=1)
+    served = values[empty].copy()
+    served["service"], served["backends"] = 1, len(BACKENDS)
+    table.update(keys[empty], served)
+    ways = [
+        through(services, "from_endpoint", head / TCP(sport=40050, dport=PORT, flags=flags))[IP].dst
+        for flags in ("S", "A", "PA")
+    ]
+    assert ways[0] in BACKENDS
+    assert set(ways) == {ways[0]}
+
+
 def serve_sctp(wire: Wire, port: int, target: int) -> None:
     """The IPv4 Service's one backend for SCTP."""
     slots, frontends = wire.datapath.maps["backends"], wire.datapath.maps["services"]
