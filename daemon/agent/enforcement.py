@@ -46,7 +46,7 @@ class Wanted(NamedTuple):
     source_check: bool
 
     def same(self, other: Wanted) -> bool:
-        """Whether nothing is different, by the identity of objects."""
+        """Whether nothing is different; names by identity, for their view is made anew by each change."""
         return (
             self.names is other.names
             and self.source_check is other.source_check

@@ -21,11 +21,15 @@ def test_the_same_objects_in_a_new_list_are_no_change() -> None:
     assert WANTED._replace(objects=((), (*PODS,))).same(WANTED)
 
 
+def test_an_object_read_again_and_equal_is_no_change() -> None:
+    assert WANTED._replace(objects=((), (PODS[0], Pod(metadata=ObjectMeta("b", "shop"))))).same(WANTED)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         WANTED._replace(objects=((), PODS[:1])),
-        WANTED._replace(objects=((), (PODS[0], Pod(metadata=ObjectMeta("b", "shop"))))),
+        WANTED._replace(objects=((), (PODS[0], Pod(metadata=ObjectMeta("b", "shop", labels={"app": "b"}))))),
         WANTED._replace(names={SERVER: frozenset({NAME})}),
         WANTED._replace(source_check=False),
     ],
