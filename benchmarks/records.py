@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import numpy as np
 
@@ -26,12 +27,14 @@ from benchmarks import frames
 from benchmarks.frames import ACK, FIN, SYN
 from benchmarks.report import Figure, Goal, at_least, at_most
 from benchmarks.stand import CLIENT, Agent, BenchmarkError, Stand, await_true, bare_datapath
+from daemon.agent.answers import Answers
 from daemon.agent.reader import Reader
 from daemon.flows.cgroups import Cgroups
 from daemon.flows.metrics import FlowMetrics
 from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.store import FlowStore
 from daemon.model import Directory, Identity, Workload, WorkloadId
+from daemon.policy.names import Names
 from ebpf import addresses, testrun
 from ebpf.datapath import Datapath
 
@@ -58,7 +61,9 @@ def _speed(name: str, peers: int, goal: Goal | None) -> Figure:
         directory.update_workloads(_workloads(datapath))
         store = FlowStore(datapath.flow_dtype)
         metrics = FlowMetrics(directory)
-        reader = Reader(datapath, FlowPipeline(store, metrics), metrics, Cgroups(None))
+        reader = Reader(
+            datapath, FlowPipeline(store, metrics), metrics, Cgroups(None), Answers(Names(), Path("/nonexistent"))
+        )
         programs = (datapath.program("from_endpoint"), datapath.program("to_endpoint"))
         packets = list(_packets(peers))
         spent = sum(_round(reader, programs, packets) for _ in range(ROUNDS))
