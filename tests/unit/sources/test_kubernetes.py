@@ -14,9 +14,8 @@ from lightkube.config.kubeconfig import KubeConfig
 
 from daemon.model.snapshot import Snapshot
 from daemon.sources.kubernetes import KubernetesSource
-from daemon.sources.kubernetes.config import Access, access
+from daemon.sources.kubernetes.config import Access
 from daemon.sources.kubernetes.reflector import Patience
-from ebpf.errors import RemoraError
 from tests.support.apiserver import ApiServer, Store
 
 HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, absent=0.2)
@@ -333,38 +332,6 @@ def ports(made: World) -> dict[str, int]:
 def wanted(made: World) -> dict[str, int]:
     objects = made.server.store.objects["/api/v1/services"]
     return {name: one["spec"]["ports"][0]["port"] for (_, name), one in objects.items()}
-
-
-def test_a_kubeconfig_that_is_missing_or_lies_is_named(tmp_path: Any) -> None:
-    with pytest.raises(RemoraError, match="not found"):
-        access(str(tmp_path / "none"), "")
-    config = tmp_path / "config"
-    config.write_text(
-        """
-apiVersion: v1
-kind: Config
-current-context: a
-contexts: [{name: a, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://10.0.0.1:6443", certificate-authority: gone.crt}}]
-users: [{name: u, user: {token: secret}}]
-"""
-    )
-    with pytest.raises(RemoraError, match=r"gone\.crt"):
-        access(str(config), "")
-
-
-def test_the_address_of_the_settings_wins_over_that_of_the_kubeconfig(tmp_path: Any) -> None:
-    config = tmp_path / "config"
-    config.write_text(
-        """
-current-context: a
-contexts: [{name: a, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "https://10.96.0.1:443"}}]
-users: [{name: u, user: {token: secret}}]
-"""
-    )
-    assert access(str(config), "").server == "https://10.96.0.1:443"
-    assert access(str(config), "https://192.0.2.10:6443").server == "https://192.0.2.10:6443"
 
 
 def policy(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
