@@ -46,7 +46,9 @@ def fill(stand: Stand, agent: Agent) -> int:
     """Offer records until the store is full; how many it keeps."""
     seconds = FILL / FILL_RATE
     sent = json.loads(
-        stand.output([sys.executable, "-m", "benchmarks.offer", str(FILL_RATE), str(seconds), "0"], CLIENT)
+        stand.output(
+            [sys.executable, "-m", "benchmarks.offer", str(FILL_RATE), str(seconds), stand.address(CLIENT)], CLIENT
+        )
     )["sent"]
     await_true(lambda: agent.counters()["seen"] >= sent, f"{sent:,} records in the store")
     return int(agent.status().flows.stored)

@@ -1,10 +1,11 @@
 """Sends real frames from inside a workload, each the first packet of another connection, at a given rate.
 
-A program of its own (`python -m benchmarks.offer RATE SECONDS`), so that it has a core to itself. It builds frames as
-columns and hands them to an AF_PACKET socket on eth0, 128 with each sendmmsg(2). Every frame leaves the workload over
-its veth and runs through the attached from_endpoint like any other packet; being a SYN of a tuple that was never seen,
-each makes a new connection entry and one flow record. Behind the hook the frames die on the bridge, which knows nobody
-with their destination address. Prints what it sent and how long it took, as JSON.
+A program of its own (`python -m benchmarks.offer RATE SECONDS ADDRESS`), so that it has a core to itself. It builds
+frames as columns and hands them to an AF_PACKET socket on eth0, 128 with each sendmmsg(2). Every frame leaves the
+workload over its veth and runs through the attached from_endpoint like any other packet; being a SYN of a tuple that
+was never seen, each makes a new connection entry and one flow record. ADDRESS is the workload's own: from any other,
+all would be dropped as spoofed, which is not what is to be measured. Behind the hook the frames die on the bridge,
+which knows nobody with their destination address. Prints what it sent and how long it took, as JSON.
 """
 
 from __future__ import annotations
@@ -64,16 +65,16 @@ class Gun:
 
     def fire(self, first: int, count: int) -> int:
         """Send frames `first` … `first + count - 1`; how many went. Raises OSError."""
-        self._buffer[:count] = frames.distinct(self._template, count, first)
+        self._buffer[:count] = frames.distinct(self._template, count, first, frames.DESTINATION)
         sent = int(self._send(self._socket.fileno(), self._messages, count, 0))
         if sent < 0:
             raise OSError(ct.get_errno(), os.strerror(ct.get_errno()))
         return sent
 
 
-def offer(rate: int, seconds: float, first: int) -> dict[str, float]:
+def offer(rate: int, seconds: float, source: str) -> dict[str, float]:
     """Send `rate` frames a second for so long, evenly; the number sent and the seconds that it took."""
-    gun = Gun("eth0", frames.tcp("11.0.0.0", "10.244.1.200", (1, 80), frames.SYN))
+    gun = Gun("eth0", frames.tcp(source, "11.0.0.0", (1, 80), frames.SYN))
     began = time.monotonic()
     sent, wanted = 0, int(rate * seconds)
     while sent < wanted:
@@ -81,9 +82,9 @@ def offer(rate: int, seconds: float, first: int) -> dict[str, float]:
         if due < BATCH and sent + due < wanted:
             time.sleep((BATCH - due) / rate)
             continue
-        sent += gun.fire(first + sent, min(due, BATCH))
+        sent += gun.fire(sent, min(due, BATCH))
     return {"sent": sent, "seconds": time.monotonic() - began, "processor": time.process_time()}
 
 
 if __name__ == "__main__":
-    print(json.dumps(offer(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(offer(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3])))

@@ -128,7 +128,8 @@ def _write_all(snapshot: Snapshot) -> None:
         spaces.setdefault(pod.namespace, []).append(pod)
     for space, pods in spaces.items():
         _write(STAGE.manifests / f"pods-{space}.json", pods)
-    for one in (*snapshot.namespaces, *snapshot.policies):
+    objects: tuple[Object, ...] = (*snapshot.namespaces, *snapshot.policies)
+    for one in objects:
         _write(_file(one), [one])
 
 

@@ -125,11 +125,13 @@ def _one_core() -> Iterator[None]:
 
 def _loss(stand: Stand, agent: Agent) -> Iterator[Figure]:
     before, used = agent.counters(), agent.processor_time()
-    argv = [sys.executable, "-m", "benchmarks.offer", str(RATE), str(SECONDS), "0"]
+    argv = [sys.executable, "-m", "benchmarks.offer", str(RATE), str(SECONDS), stand.address(CLIENT)]
     told = json.loads(stand.output(argv, CLIENT))
     used = agent.processor_time() - used
     passed = agent.counters()["forwarded_egress"] - before["forwarded_egress"]
     missing = _missing(agent, before, told["sent"])
+    if passed < told["sent"]:
+        raise BenchmarkError(f"{passed:,} of {told['sent']:,} frames were forwarded; the others were not measured")
     note = (
         f"{told['sent']:,} frames sent, {passed:,} seen by the program; processor: agent {used / SECONDS:.0%}, "
         f"sender with the program {told['processor'] / SECONDS:.0%} of a core"
