@@ -286,6 +286,4 @@ print(json.dumps([s.getsockname(), failure(s.recv, 100)[0]]))
 
 def test_nothing_is_done_when_nothing_is_gone(shop: Shop, reverses: HashMap) -> None:
     everything = kept(shop, 0, "b2")
-    started = time.monotonic()
     assert close_stale(reverses, everything) == Closed(0, 0, ())
-    assert time.monotonic() - started < 0.01

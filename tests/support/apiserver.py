@@ -130,7 +130,7 @@ def _label(labels: dict[str, str], term: str) -> bool:
 
 def _field(found: Object, term: str) -> bool:
     key, wanted = term.split("!=") if "!=" in term else term.split("=")
-    value: Any = found
+    value: object = found
     for step in key.split("."):
         value = value.get(step, "") if isinstance(value, dict) else ""
     return (value != wanted) if "!=" in term else (value == wanted)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
@@ -29,7 +29,7 @@ INTERPRETER = [sys.executable, "-m", "tests.support.apiserver_process"]
 class Remote:
     """The test's end."""
 
-    channel: IO[bytes]
+    channel: socket.SocketIO
     port: int
 
     @classmethod

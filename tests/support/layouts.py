@@ -34,7 +34,7 @@ def dtypes() -> dict[str, np.dtype]:
                 fields.append((field, base, (sizes[length] if length in sizes else int(length),)))
             else:
                 fields.append((field, base))
-        found[name] = np.dtype(fields, align=True)  # type: ignore[arg-type]
+        found[name] = np.dtype(fields, align=True)
     return found
 
 

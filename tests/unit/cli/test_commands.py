@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -361,7 +360,5 @@ def test_observe_loads_nothing_of_the_agent() -> None:
         "print(sorted(name for name in sys.modules if name.split('.')[0] in ('numpy', 'ebpf', 'pyroute2', 'bcc') "
         "or name.startswith(('daemon.flows', 'daemon.agent', 'daemon.demo'))))"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "[]\n"
-    assert time.monotonic() - started < 2.0
