@@ -37,7 +37,7 @@ UNITS = (
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
 _PROGRAM = re.compile(r"^int (\w+)\(")
-_STATEFUL = ("include/enums.h", "include/structs.h", "include/maps.h")
+_STATEFUL = ("include/enums.h", "include/structs.h", "include/policy_structs.h", "include/maps.h")
 
 
 @dataclass(frozen=True, slots=True)

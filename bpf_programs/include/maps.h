@@ -8,6 +8,7 @@
 #ifndef REMORA_MAPS_H
 #define REMORA_MAPS_H
 
+#include "include/policy_structs.h"
 #include "include/structs.h"
 
 /* A ring buffer as BCC's own, and pinned: the objects that are compiled side by side share it. */

@@ -1,8 +1,8 @@
 """Struct layouts for tests that run without a kernel.
 
 The agent builds its dtypes from what BCC reports. A unit test has no compiler,
-so this reads the same structs.h with a small parser that knows just the C that
-the header uses. A contract test compares its result with BCC's.
+so this reads the same headers with a small parser that knows just the C that
+they use. A contract test compares its result with BCC's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-HEADER = Path(__file__).parents[2] / "bpf_programs" / "include" / "structs.h"
+HEADERS = sorted((Path(__file__).parents[2] / "bpf_programs" / "include").glob("*structs.h"))
 _SCALARS = {"u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "u64": np.uint64}
 _STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:struct )?(\w+) (\w+)(?:\[(\w+)\])?;", re.MULTILINE)
@@ -22,8 +22,8 @@ _DEFINE = re.compile(r"^#define (\w+) (\d+)$", re.MULTILINE)
 
 @cache
 def dtypes() -> dict[str, np.dtype]:
-    """Every struct of structs.h as an aligned dtype, by the struct's name."""
-    text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+    """Every struct of the headers as an aligned dtype, by the struct's name."""
+    text = re.sub(r"/\*.*?\*/", "", "".join(one.read_text() for one in HEADERS), flags=re.DOTALL)
     sizes = {name: int(value) for name, value in _DEFINE.findall(text)}
     found: dict[str, np.dtype] = {}
     for name, body in _STRUCT.findall(text):
