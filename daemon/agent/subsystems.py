@@ -57,7 +57,7 @@ class Subsystems:
         parts: tuple[tuple[str, str, list[str]], ...] = (
             ("datapath", self._datapath(), [*self._datapath_warnings(), *steps.get("datapath", [])]),
             ("services", self._services(), [*steps.get("services", []), *self._service_warnings()]),
-            ("policy", self._policy(), steps.get("policy", [])),
+            ("policy", self._policy(), [*steps.get("policy", []), *self._policy_warnings()]),
             ("endpoints", self._endpoints(), steps.get("endpoints", [])),
             ("sources", self._sources(), list(self._source_warnings())),
             ("flows", self._flows(), list(self._flow_warnings())),
@@ -128,6 +128,12 @@ class Subsystems:
         said = f"{len(enforced.in_force)} in force, {bound}"
         dropped, audited = int(totals[Counter.POLICY_DROPPED]), int(totals[Counter.POLICY_AUDITED])
         return f"{said}; {dropped:,} packets denied, {audited:,} audited"
+
+    def _policy_warnings(self) -> Iterator[str]:
+        snapshot = self._agent.source.snapshot
+        unread = (*snapshot.withheld, *snapshot.unread)
+        if unread and "policies" not in self._agent.programmer.failures:
+            yield f"{', '.join(unread[:3])} cannot be read: what they restrict is not restricted (`sources` says why)"
 
     def _endpoints(self) -> str:
         known = self._agent.directory.workloads()

@@ -2,7 +2,8 @@
 
 `{"put": [objects]}`, `{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
 `{"clear": true}`; and faults: `{"cut": RESET}`, `{"inject": LINE}`, `{"fail": [codes]}`, `{"dribble": BOOL}`,
-`{"mute": BOOL}`. Each line is answered by one: the store's version. The first line printed is the server's port.
+`{"mute": BOOL}`, `{"forbid": [kinds]}`. Each line is answered by one: the store's version. The first line printed is
+the server's port.
 """
 
 from __future__ import annotations
@@ -103,6 +104,9 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
             server.dribble = slowly
         case {"mute": bool(silent)}:
             server.mute = silent
+        case {"forbid": [*kinds]}:
+            server.forbidden = set(kinds)
+            server.cut()
         case {"clear": True}:
             version = server.store.version
             server.store = Store(version + 1000)
