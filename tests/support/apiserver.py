@@ -142,7 +142,7 @@ class ApiServer:
     `down` refuses connections; `mute` accepts and says nothing; `fail` is answered to the next requests, one after the
     other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte. Kinds that are
     `forbidden` are answered with 403, `absent` ones with 404; whoever brings none of the `tokens` (None: no matter)
-    with 401.
+    nor a certificate of one of the `subjects` with 401.
     """
 
     def __init__(self, store: Store | None = None, bookmark: float = 1.0, tls: ssl.SSLContext | None = None) -> None:
@@ -152,13 +152,14 @@ class ApiServer:
         self.forbidden: set[str] = set()
         self.absent: set[str] = set()
         self.tokens: set[str] | None = None
+        self.subjects: set[str] = set()
         self.tls = tls
         self.mute = False
         self.dribble = False
         self.requests: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
         self._watches: dict[asyncio.StreamWriter, list[str]] = {}
 
@@ -190,8 +191,8 @@ class ApiServer:
 
     async def notify(self) -> None:
         """The store was changed: wake the watches."""
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def put(self, *objects: Object) -> None:
         for one in objects:
@@ -225,7 +226,7 @@ class ApiServer:
         if self.fail:
             code, headers = self.fail.pop(0)
             await http.answer(writer, code, http.status(code), headers)
-        elif self.tokens is not None and request.token not in self.tokens:
+        elif self.tokens is not None and request.token not in self.tokens and _subject(writer) not in self.subjects:
             await http.answer(writer, 401, http.status(401, "Unauthorized"))
         elif path in self._paths(self.forbidden):
             verb = "watch" if watches else "list"
@@ -297,8 +298,7 @@ class ApiServer:
                 version = self.store.version
                 yield _bookmark(version)
             with contextlib.suppress(TimeoutError):
-                async with self._changed:
-                    await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
+                await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
         yield _bookmark(version)
 
     async def _send(self, writer: asyncio.StreamWriter, line: str) -> None:
@@ -322,6 +322,12 @@ def _event(change: Change, wanted: Selection) -> str:
 
 def _bookmark(version: int) -> str:
     return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
+
+
+def _subject(writer: asyncio.StreamWriter) -> str:
+    """The common name in the client's certificate; "" where it showed none."""
+    shown = writer.get_extra_info("peercert") or {}
+    return next((value for part in shown.get("subject", ()) for key, value in part if key == "commonName"), "")
 
 
 def _forbidden(path: str, verb: str) -> str:

@@ -2,8 +2,8 @@
 
 `{"put": [objects]}`, `{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
 `{"clear": true}`; and faults: `{"cut": RESET}`, `{"inject": LINE}`, `{"fail": [codes]}`, `{"dribble": BOOL}`,
-`{"mute": BOOL}`, `{"forbid": [kinds]}`. Each line is answered by one: the store's version. The first line printed is
-the server's port.
+`{"mute": BOOL}`, `{"forbid": [kinds]}`, `{"tokens": [accepted]}`. Each line is answered by one: the store's version.
+The first line printed is the server's port.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from tests.support.apiserver import ApiServer, Store
+from tests.support.certificates import Authority, serving
 
 ROOT = str(Path(__file__).parents[2])
 INTERPRETER = [sys.executable, "-m", "tests.support.apiserver_process"]
@@ -32,31 +33,39 @@ class Remote:
 
     channel: socket.SocketIO
     port: int
+    authority: Authority | None = None
 
     @classmethod
-    def start(cls, spawn: Callable[..., subprocess.Popen[bytes]], folder: Path) -> Remote:
-        """Run a server with `spawn`, which decides where, and ends it."""
+    def start(
+        cls, spawn: Callable[..., subprocess.Popen[bytes]], folder: Path, authority: Authority | None = None
+    ) -> Remote:
+        """Run a server with `spawn`, which decides where, and ends it; with TLS where there is an authority."""
         path = folder / "apiserver.sock"
-        argv = [*INTERPRETER, str(path)]
+        pair = authority.issue("server", "127.0.0.1") if authority else None
+        tls = (authority.certificate, pair.certificate, pair.key) if authority and pair else ()
+        argv = [*INTERPRETER, str(path), *map(str, tls)]
         process = spawn(argv, environment={"PYTHONPATH": ROOT}, stdout=subprocess.PIPE)
         assert process.stdout
         port = int(process.stdout.readline())
         control = socket.socket(socket.AF_UNIX)
         control.connect(str(path))
-        return cls(control.makefile("rwb", buffering=0), port)
+        return cls(control.makefile("rwb", buffering=0), port, authority)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.authority else 'http'}://127.0.0.1:{self.port}"
 
-    def kubeconfig(self, folder: Path) -> Path:
-        """A file that leads to the server."""
+    def kubeconfig(self, folder: Path, **user: Any) -> Path:
+        """A file that leads to the server, with these credentials."""
         path = folder / "kubeconfig"
+        cluster = {"server": self.url}
+        if self.authority:
+            cluster["certificate-authority"] = str(self.authority.certificate)
         told = {
             "current-context": "test",
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "agent"}}],
-            "clusters": [{"name": "test", "cluster": {"server": self.url}}],
-            "users": [{"name": "agent", "user": {"token": "not-a-real-one"}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "agent", "user": user or {"token": "not-a-real-one"}}],
         }
         path.write_text(yaml.safe_dump(told))
         return path
@@ -67,9 +76,9 @@ class Remote:
         return int(self.channel.readline())
 
 
-async def serve(path: str) -> None:
+async def serve(path: str, *tls: str) -> None:
     """Serve for ever."""
-    server = ApiServer(bookmark=1.0)
+    server = ApiServer(bookmark=1.0, tls=serving(*map(Path, tls)) if tls else None)
     await server.start()
 
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,6 +116,8 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
         case {"forbid": [*kinds]}:
             server.forbidden = set(kinds)
             server.cut()
+        case {"tokens": [*tokens]}:
+            server.tokens = set(tokens)
         case {"clear": True}:
             version = server.store.version
             server.store = Store(version + 1000)
@@ -116,4 +127,4 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(*sys.argv[1:]))

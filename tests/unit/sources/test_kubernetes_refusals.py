@@ -60,8 +60,7 @@ def test_what_is_allowed_at_last_is_read_without_a_restart() -> None:
     async def test(made: World) -> None:
         assert not made.source.snapshot.policies
         made.server.forbidden.clear()
-        await made.until(lambda: made.source.snapshot.policies)
-        assert not made.source.snapshot.withheld
+        await made.until(lambda: made.source.snapshot.policies and not made.source.snapshot.withheld)
         assert not made.source.problems
 
     run(test, *POLICIES)
@@ -77,8 +76,7 @@ def test_without_a_kind_that_is_needed_nothing_is_handed_out_until_it_may_be_rea
         assert not made.seen
         assert "nothing is programmed until it can be read" in told(made)
         made.server.forbidden.clear()
-        await made.until(lambda: made.names == ["web"])
-        assert not made.source.problems
+        await made.until(lambda: made.names == ["web"] and not made.source.problems)
 
     run(test, kind)
 
