@@ -1,6 +1,7 @@
 """The tests' API server as a process of its own, told what to do by lines of JSON on a unix socket.
 
-`{"put": [objects]}`, `{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
+`{"put": [objects]}`, `{"status": OBJECT}` (of one that is there), `{"slice": OBJECT}` (of a Service that is there),
+`{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
 `{"clear": true}`; and faults: `{"cut": RESET}`, `{"inject": LINE}`, `{"fail": [codes]}`, `{"dribble": BOOL}`,
 `{"mute": BOOL}`, `{"forbid": [kinds]}`, `{"tokens": [accepted]}`. Each line is answered by one: the store's version.
 The first line printed is the server's port.
@@ -14,13 +15,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import yaml
 
-from tests.support.apiserver import ApiServer, Store
+from tests.support.apiserver import ApiServer
+from tests.support.apiserver_store import Store
 from tests.support.certificates import Authority, serving
 
 ROOT = str(Path(__file__).parents[2])
@@ -34,6 +37,7 @@ class Remote:
     channel: socket.SocketIO
     port: int
     authority: Authority | None = None
+    turn: Lock = field(default_factory=Lock)
 
     @classmethod
     def start(
@@ -72,8 +76,9 @@ class Remote:
 
     def tell(self, **command: Any) -> int:
         """Carry out one command; the store's version."""
-        self.channel.write(json.dumps(command).encode() + b"\n")
-        return int(self.channel.readline())
+        with self.turn:
+            self.channel.write(json.dumps(command).encode() + b"\n")
+            return int(self.channel.readline())
 
 
 async def serve(path: str, *tls: str) -> None:
@@ -95,6 +100,13 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
     match command:
         case {"put": objects}:
             await server.put(*objects)
+        case {"status": dict(told)}:
+            if server.store.has(told["kind"], told["metadata"]):
+                await server.put(told)
+        case {"slice": dict(told)}:
+            name = told["metadata"]["labels"]["kubernetes.io/service-name"]
+            if server.store.has("Service", {**told["metadata"], "name": name}):
+                await server.put(told)
         case {"delete": [kind, namespace, name]}:
             await server.delete(kind, namespace, name)
         case {"down": True}:

@@ -16,7 +16,8 @@ from daemon.model.snapshot import Snapshot
 from daemon.sources.kubernetes import KubernetesSource
 from daemon.sources.kubernetes.config import Access
 from daemon.sources.kubernetes.reflector import Patience
-from tests.support.apiserver import ApiServer, Store
+from tests.support.apiserver import ApiServer
+from tests.support.apiserver_store import Store
 
 HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
 

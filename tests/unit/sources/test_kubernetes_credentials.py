@@ -19,7 +19,8 @@ from daemon.sources.kubernetes import KubernetesSource
 from daemon.sources.kubernetes import source as source_module
 from daemon.sources.kubernetes.config import access
 from ebpf.errors import RemoraError
-from tests.support.apiserver import ApiServer, Store
+from tests.support.apiserver import ApiServer
+from tests.support.apiserver_store import Store
 from tests.support.certificates import Authority, Pair, serving
 from tests.unit.sources.test_kubernetes import HASTY, service
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from daemon.sources.kubernetes import source as source_module
-from tests.support.apiserver import PATHS, Store
+from tests.support.apiserver_store import PATHS, Store
 from tests.unit.sources.test_kubernetes import World, policy, service, world
 
 POLICIES = ("NetworkPolicy", "ClusterNetworkPolicy")
