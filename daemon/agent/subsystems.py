@@ -132,10 +132,9 @@ class Subsystems:
         return f"{said}; {dropped:,} packets denied, {audited:,} audited"
 
     def _policy_warnings(self) -> Iterator[str]:
-        snapshot = self._agent.source.snapshot
-        unread = (*snapshot.withheld, *snapshot.unread)
-        if unread and "policies" not in self._agent.programmer.failures:
-            yield f"{', '.join(unread[:3])} cannot be read: what they restrict is not restricted (`sources` says why)"
+        withheld = self._agent.source.snapshot.withheld
+        if withheld and "policies" not in self._agent.programmer.failures:
+            yield f"{', '.join(withheld)} cannot be read: what they restrict is not restricted (`sources` says why)"
 
     def _endpoints(self) -> str:
         known = self._agent.directory.workloads()

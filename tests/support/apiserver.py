@@ -36,7 +36,8 @@ class ApiServer:
 
     `down` refuses connections; `mute` accepts and says nothing; `fail` is answered to the next requests, one after the
     other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte. Kinds that are
-    `forbidden` are answered with 403, `absent` ones with 404; whoever brings none of the `tokens` (None: no matter)
+    `forbidden` are answered with 403, `absent` ones with 404 (and discovery
+    says in which other version they are `served_as`); whoever brings none of the `tokens` (None: no matter)
     nor a certificate of one of the `subjects` with 401.
     """
 
@@ -47,6 +48,7 @@ class ApiServer:
         self.fail: list[tuple[int, dict[str, str]]] = []
         self.forbidden: set[str] = set()
         self.absent: set[str] = set()
+        self.served_as: dict[str, str] = {}
         self.tokens: set[str] | None = None
         self.subjects: set[str] = set()
         self.tls = tls
@@ -127,6 +129,8 @@ class ApiServer:
         elif path in self._paths(self.forbidden):
             verb = "watch" if watches else "list"
             await http.answer(writer, 403, http.status(403, _forbidden(path, verb)))
+        elif path in (documents := self._discovery()):
+            await http.answer(writer, 200, documents[path])
         elif path in self._paths(self.absent):
             await http.answer(writer, 404, http.status(404, "the server could not find the requested resource"))
         elif path not in self.store.objects or request.method != "GET":
@@ -137,6 +141,15 @@ class ApiServer:
             await self._watch(path, query, writer)
         else:
             await self._list(path, query, writer)
+
+    def _discovery(self) -> dict[str, Object]:
+        """What is said of groups with a kind that is served in another version."""
+        documents: dict[str, Object] = {}
+        for kind, version in self.served_as.items():
+            group = PATHS[kind].rsplit("/", 2)[0]
+            documents[group] = {"versions": [{"version": version}]}
+            documents[f"{group}/{version}"] = {"resources": [{"name": PATHS[kind].rpartition("/")[2]}]}
+        return documents
 
     @staticmethod
     def _paths(kinds: set[str]) -> set[str]:

@@ -27,6 +27,7 @@ from daemon.sources.kubernetes import refusals, wire
 from daemon.sources.kubernetes.cache import Cache, Name
 from daemon.sources.kubernetes.resources import Resource
 from daemon.sources.kubernetes.sharing import shared
+from daemon.sources.kubernetes.versions import served_as
 from daemon.sources.kubernetes.wire import GONE, ApiError
 
 log = logging.getLogger(__name__)
@@ -98,14 +99,33 @@ class Reflector(Generic[T]):
             if self._expired == 1:
                 return  # the first time a new list is asked for at once
         if error.code == refusals.NOT_FOUND and self.resource.optional and not self.cache.all():
-            await self._absent()  # a kind that goes takes its objects with it first, so while there are any it is here
+            await self._missing()  # a kind that goes takes its objects with it first, so while there are any it is here
             return
-        refused = error.code in refusals.LASTING
-        self.refused = refused
-        if refused and not (self.withheld or self.synced.is_set()):
-            self.withheld = True
-            self._on_change()  # there is nothing to wait for
+        if error.code in refusals.LASTING:
+            self._forbidden()
+        else:
+            self.refused = False
         await self._wait(refusals.told(self.resource, error), error.retry_after)
+
+    def _forbidden(self) -> None:
+        """Only somebody's change ends this: there is nothing to wait for."""
+        self.refused = True
+        if not (self.withheld or self.synced.is_set()):
+            self.withheld = True
+            self._on_change()
+
+    async def _missing(self) -> None:
+        """The server has no such kind, or serves it in another version."""
+        try:
+            version = await served_as(self._client, self.resource)
+        except (ApiError, httpx2.HTTPError, OSError) as error:
+            await self._wait(f"whether the kind is there cannot be told: {error or type(error).__name__}")
+            return
+        if not version:
+            await self._absent()
+            return
+        self._forbidden()
+        await self._wait(f"the cluster has it as version {version} only, and this agent reads {self.resource.version}")
 
     async def _absent(self) -> None:
         """The server has no such kind: there are no such objects, until it has."""

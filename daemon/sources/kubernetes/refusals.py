@@ -21,7 +21,7 @@ def told(resource: Resource, error: ApiError) -> str:
 
 def _advice(resource: Resource, code: int) -> str:
     if code == FORBIDDEN:
-        group = f'apiGroups: ["{resource.group}"], resources: [{resource.name}], verbs: [get, list, watch]'
+        group = f'apiGroups: ["{resource.group}"], resources: [{resource.name}], verbs: [list, watch]'
         return f"; add to the agent's ClusterRole (deploy/kubernetes/base/rbac.yaml): {{{group}}}"
     if code == NOT_FOUND:
         return f"; no {resource.path} there: is `api_server` (or the kubeconfig's server) that of a Kubernetes API?"

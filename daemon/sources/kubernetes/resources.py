@@ -47,6 +47,11 @@ class Resource:
         return self.path.split("/")[2] if self.path.startswith("/apis/") else ""
 
     @property
+    def version(self) -> str:
+        """The version of the API in which it is read."""
+        return self.path.split("/")[-2]
+
+    @property
     def selection(self) -> dict[str, str]:
         """The query that chooses objects."""
         wanted = {"labelSelector": self.labels, "fieldSelector": self.fields}
