@@ -17,6 +17,7 @@ from daemon.model.snapshot import Severity
 from daemon.proto import remora_pb2 as pb
 from daemon.settings import Settings
 from ebpf.constants import Counter
+from ebpf.datapath import Datapath
 from ebpf.libbpf import MapType
 from ebpf.programs import Hook
 
@@ -94,7 +95,7 @@ class Subsystems:
         tracepoints = sum(one.hook is Hook.RAW_TRACEPOINT for one in attached)
         places = (
             _count(len(datapath.devices), "workload device"),
-            _count(len(datapath.uplinks), "uplink"),
+            _count(len(datapath.uplinks), "uplink") + _wires(datapath),
             f"cgroup {', '.join(cgroups)}" if cgroups else "no cgroup",
             _count(tracepoints, "tracepoint"),
         )
@@ -104,6 +105,7 @@ class Subsystems:
         datapath = self._agent.programmer.datapath
         for program, reason in datapath.build.missing.items():
             yield f"program {program} was refused by the kernel: {reason}"
+        yield from list(self._agent.programmer.wires.fallbacks.values())
         for name, table in datapath.maps.items():
             fill, most = table.fill, table.max_entries
             if table.spec.kind in _REFUSING and fill is not None and fill >= ALMOST_FULL * most:
@@ -192,6 +194,11 @@ def _some(pods: Sequence[Pod]) -> str:
     """The first few by name, and how many more."""
     names = [f"{pod.namespace}/{pod.name}" for pod in pods[:3]]
     return ", ".join([*names, *([f"{len(pods) - 3} more pods"] if len(pods) > 3 else [])])
+
+
+def _wires(datapath: Datapath) -> str:
+    told = [f"{datapath.uplinks[one]} {mode}" for one, mode in list(datapath.wires.items()) if one in datapath.uplinks]
+    return f" (XDP: {', '.join(told)})" if told else ""
 
 
 def _count(number: int, what: str) -> str:
