@@ -101,9 +101,10 @@ class PolicyReconciler:
         return self._numbers
 
     @property
-    def guarded(self) -> int:
-        """Devices that a state in force restricts or leaves free."""
-        return len(self._held.guards) if self._held else 0
+    def restricted(self) -> int:
+        """Devices that the state in force restricts."""
+        guards = self._held.guards.values() if self._held else ()
+        return sum(bool(one.ingress or one.egress) for one in guards)
 
     def first_numbers(self) -> FirstNumbers:
         """Where a compiler begins to count, so that no number of an agent before comes to mean something else."""
