@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebpf import capabilities, libbpf
+from ebpf import capabilities, libbpf, symbols
 from ebpf.errors import KernelError
 from ebpf.libbpf import ProgramType
 from ebpf.programs import PROGRAMS, Program
@@ -42,6 +42,7 @@ class Request:
 def main() -> int:
     """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
     capabilities.keep_only(capabilities.COMPILER)
+    symbols.shorten()
     from bcc import BPF  # here, not above: the contract is read by who has no BCC, and the request takes its time
 
     request = Request(**json.load(sys.stdin))
