@@ -55,7 +55,7 @@ PURPOSES = {
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",
     "reverses": "UDP socket and backend to frontend",
-    "policy_state": "which side of the policy maps is in force",
+    "policy_state": "which state of the policy maps is in force",
     "guards": "workload's device to its rulesets",
     "classes": "address to policy class",
     "networks": "network to policy class",

@@ -93,6 +93,7 @@ class PolicyReconciler:
         self._held: KernelPolicy | None = read_policy(maps)
         self._next_number = max(self._held.rulesets, default=0) + 1
         self._generation = max((one.generation for one in self._held.guards.values()), default=0)
+        self._held.epoch += 2  # the same side, and connections ask anew: what holds for them may hang on the settings
         write_state(maps, self._held.epoch, self._flags)
 
     @property
@@ -160,7 +161,7 @@ class PolicyReconciler:
         plan.put = {number: one for number, one in rulesets.items() if number not in before.rulesets}
         plan.drop = [number for number in before.rulesets if number not in rulesets]
         if plan.flips:
-            after.epoch ^= 1
+            after.epoch += 1
         return plan
 
     def _guards(self, plan: _Plan, guards: Mapping[int, Guard], numbers: Mapping[int, int]) -> dict[int, Held]:
@@ -215,7 +216,7 @@ class PolicyReconciler:
         old, new = Covers(before.networks), Covers(after.networks)
 
         def both(was: T, becomes: T) -> tuple[T, T]:
-            return (becomes, was) if before.epoch else (was, becomes)
+            return (becomes, was) if before.side else (was, becomes)
 
         self._put_addresses(
             plan.addresses,
