@@ -6,8 +6,9 @@
  */
 #include "include/common.h"
 #include "include/maps.h"
+#include "include/shield.h"
 
 int from_wire(struct xdp_md *ctx)
 {
-	return XDP_PASS;
+	return shield_check(ctx);
 }

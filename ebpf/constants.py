@@ -25,14 +25,17 @@ class DropReason(IntEnum):
     NONE = 0
     INVALID_SOURCE_IP = 132
     POLICY_DENIED = 133
+    INVALID_PACKET = 134
     WRITE_FAILED = 141
     TABLE_FULL = 155
+    INVALID_EXTENSION = 156
     IP_FRAGMENTATION_NOT_SUPPORTED = 157
     SERVICE_BACKEND_NOT_FOUND = 158
     NO_PORT = 167
     NO_ROUTE = 169
     SOURCE_RANGE = 177
     POLICY_DENY = 181
+    RATE_LIMITED = 198
 
 
 class Reserved(IntEnum):
@@ -171,7 +174,16 @@ class Counter(IntEnum):
     OUTSIDE_DIRECT = 36
     OUTSIDE_UNTOLD = 37
     MAGLEV_MISSING = 38
-    MAX = 39
+    SHIELD_MALFORMED = 39
+    SHIELD_BANNED = 40
+    SHIELD_DENIED = 41
+    SHIELD_LIMITED = 42
+    SHIELD_UNPROVEN = 43
+    SHIELD_AUDITED = 44
+    SHIELD_UNTOLD = 45
+    SHIELD_UNCOUNTED = 46
+    SHIELD_PROVEN = 47
+    MAX = 48
 
 
 class Failure(IntEnum):
@@ -221,3 +233,48 @@ class GuardFlag(IntFlag):
     """Bits of isolation.flags."""
 
     SOURCE = 1
+
+
+class ShieldFlag(IntFlag):
+    """Bits of shield_config.flags."""
+
+    MALFORMED = 1
+    ADDRESSES = 2
+    NETWORKS4 = 4
+    NETWORKS6 = 8
+    BANS = 16
+    DRY_RUN = 32
+    MALFORMED_DRY = 64
+    SYN_DRY = 128
+
+
+class ShieldAction(IntEnum):
+    """What an entry of a list says of a source."""
+
+    ALLOW = 1
+    DENY = 2
+
+
+class ShieldRule(IntEnum):
+    """Rules that the shield has by itself; the agent's own have numbers from FIRST."""
+
+    NONE = 0
+    IPV4_HEADER = 1
+    IPV4_LENGTH = 2
+    IPV6_HEADER = 3
+    IPV6_LENGTH = 4
+    IPV6_EXTENSION = 5
+    SOURCE = 6
+    LOOPBACK = 7
+    LAND = 8
+    TCP_HEADER = 9
+    TCP_FLAGS = 10
+    PORT = 11
+    UDP_LENGTH = 12
+    ICMP_LENGTH = 13
+    FRAGMENT_TINY = 14
+    FRAGMENT_LENGTH = 15
+    FRAGMENT_OVERLAP = 16
+    BAN = 32
+    SYN = 33
+    FIRST = 64

@@ -60,7 +60,9 @@ class Datapath:
         self.maps = {n: HashMap(s, self.build.path(n)) for n, s in self.build.maps.items() if s.kind in _KEYED}
         self.counters = PerCpuArray(self.build.maps["counters"], self.build.path("counters"))
         self.kernel_drops = PerCpuArray(self.build.maps["kernel_drops"], self.build.path("kernel_drops"))
-        self.rule_hits = PerCpuHash(self.build.maps["rule_hits"], self.build.path("rule_hits"))
+        self.rule_hits = self._per_cpu_hash("rule_hits")
+        self.shield_hits = self._per_cpu_hash("shield_hits") if options.xdp else None
+        """what rules of the shield decided; None where there is no program for XDP"""
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
@@ -165,10 +167,9 @@ class Datapath:
 
     def close(self) -> None:
         """Let go of everything; programs, maps and attachments stay in the kernel."""
-        for table in self.maps.values():
-            table.close()
-        for array in (self.counters, self.kernel_drops, self.rule_hits):
-            array.close()
+        for table in (*self.maps.values(), self.counters, self.kernel_drops, self.rule_hits, self.shield_hits):
+            if table:
+                table.close()
         for fd in self._programs.values():
             os.close(fd)
         self._lock.close()
@@ -195,6 +196,9 @@ class Datapath:
         for name, content in fields.items():
             value[name] = content
         table.update(key, value)
+
+    def _per_cpu_hash(self, name: str) -> PerCpuHash:
+        return PerCpuHash(self.build.maps[name], self.build.path(name))
 
     def _attach(self, ifindex: int, hooks: tuple[Hook, ...]) -> None:
         for hook in hooks:

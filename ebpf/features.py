@@ -17,6 +17,8 @@ from ebpf.libbpf import MapType, ProgramType
 
 _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
+_HELPER_SYN_COOKIE = 204
+_HELPER_XDP_LOAD_BYTES = 189
 _OVERFLOW = "DROP_LISTEN_OVERFLOW"
 _REASONS = (_OVERFLOW, "DROP_OTHERHOST")
 """drop reasons that programs treat apart"""
@@ -66,7 +68,12 @@ class Features:
 
     def defines(self) -> tuple[str, ...]:
         """Compiler switches for the optional abilities that are present."""
-        switches = {"bpf_set_retval": "HAVE_SET_RETVAL", "coarse clock": "HAVE_COARSE_CLOCK"}
+        switches = {
+            "bpf_set_retval": "HAVE_SET_RETVAL",
+            "coarse clock": "HAVE_COARSE_CLOCK",
+            "SYN cookies in XDP": "HAVE_SYN_COOKIES",
+            "XDP buffers": "HAVE_XDP_BUFFERS",
+        }
         found = (switch for name, switch in switches.items() if self.has(name))
         return (*found, *(f"{name}={value}" for name, value in sorted(self.facts.items())))
 
@@ -124,9 +131,17 @@ def _maps() -> tuple[Feature, ...]:
 def _rest(cgroup: Path | None) -> tuple[Feature, ...]:
     retval = libbpf.supports_helper(ProgramType.CGROUP_SOCK_ADDR, _HELPER_SET_RETVAL)
     coarse = libbpf.supports_helper(ProgramType.SCHED_CLS, _HELPER_COARSE_CLOCK)
+    cookies = libbpf.supports_helper(ProgramType.XDP, _HELPER_SYN_COOKIE)
+    buffers = libbpf.supports_helper(ProgramType.XDP, _HELPER_XDP_LOAD_BYTES)
     return (
         Feature("cgroup v2", cgroup is not None, "Services at the socket", required=True),
         Feature("bpf_set_retval", retval, "ECONNREFUSED from empty Services (Linux 5.18); EPERM without"),
         Feature("coarse clock", coarse, "cheaper time stamps (Linux 5.11)"),
+        Feature(
+            "SYN cookies in XDP",
+            cookies,
+            "proof of SYNs' sources (Linux 6.0); the shield drops what is too much without",
+        ),
+        Feature("XDP buffers", buffers, "frames of several buffers at XDP (Linux 5.18)"),
         Feature("BTF", Path("/sys/kernel/btf/vmlinux").exists(), "names of kernel drop reasons"),
     )

@@ -177,16 +177,25 @@ class HashMap:
 
 
 class PerCpuHash:
-    """A hash of u64 counters that each CPU counts on its own; for one thread."""
+    """A hash of u64 counters, one or a struct of them, that each CPU counts on its own; for one thread."""
 
     def __init__(self, spec: MapSpec, path: Path) -> None:
-        cells = np.dtype((np.uint64, (possible_cpus(),)))
+        cells = np.dtype((spec.value, (possible_cpus(),)))
         self._table = HashMap(replace(spec, value=cells), path)
+        self._fields = spec.value.names
 
     def totals(self) -> dict[int, int]:
-        """Sums over all CPUs by key, for keys of one number; raises KernelError."""
+        """Sums over all CPUs by key, for keys and values of one number; raises KernelError."""
         keys, cells = self._table.items()
-        return dict(zip(keys.tolist(), cells.sum(axis=1, dtype=np.uint64).tolist(), strict=True))
+        return dict(zip(keys.tolist(), _sums(cells).tolist(), strict=True))
+
+    def struct_totals(self) -> dict[int, dict[str, int]]:
+        """Sums over all CPUs by key and field, for keys of one number; raises KernelError."""
+        assert self._fields is not None, f"map {self._table.name} has plain numbers"
+        keys, cells = self._table.items()
+        columns = [_sums(cells[name]).tolist() for name in self._fields]
+        rows = (dict(zip(self._fields, row, strict=True)) for row in zip(*columns, strict=True))
+        return dict(zip(keys.tolist(), rows, strict=True))
 
     def forget(self, keys: Iterable[int]) -> None:
         """Remove keys; raises KernelError."""
@@ -230,6 +239,11 @@ def possible_cpus() -> int:
 
 def _at(array: Columns) -> ct.c_void_p:
     return ct.c_void_p(array.ctypes.data)
+
+
+def _sums(cells: Columns) -> npt.NDArray[np.uint64]:
+    sums: npt.NDArray[np.uint64] = cells.sum(axis=1, dtype=np.uint64)
+    return sums
 
 
 def _opaque(keys: Columns) -> Columns:

@@ -43,7 +43,14 @@ WIRE = Unit("wire", ("xdp.c",), ("WITH_XDP",))
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
 _PROGRAM = re.compile(r"^int (\w+)\(")
-_STATEFUL = ("include/enums.h", "include/structs.h", "include/policy_structs.h", "include/maps.h")
+_STATEFUL = (
+    "include/enums.h",
+    "include/structs.h",
+    "include/policy_structs.h",
+    "include/shield_structs.h",
+    "include/maps.h",
+    "include/shield_maps.h",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,22 @@ class Options:
     """HTTP requests a second and CPU whose heads are copied; decoding is the agent's dearest work"""
     payload_max: int = 2048
     """bytes of a message's head that are copied, a power of two; holds a TLS hello with post-quantum keys"""
+    shield_addresses_max: int = 131072
+    """single addresses on lists of the shield (entries)"""
+    shield_networks_max: int = 131072
+    """networks on lists of the shield (entries of each family)"""
+    shield_rules_max: int = 4096
+    """rules of the shield whose packets are counted (entries)"""
+    shield_buckets_max: int = 131072
+    """sources that the shield limits (entries of each limit's sources, the oldest give way)"""
+    shield_bans_max: int = 65536
+    """sources that are banned for a time, and those that may become so (entries, the oldest give way)"""
+    shield_syns_max: int = 16384
+    """destinations whose SYNs are counted (entries, the oldest give way)"""
+    shield_proven_max: int = 131072
+    """sources that have proven themselves (entries, the oldest give way)"""
+    shield_fragments_max: int = 4096
+    """datagrams in fragments that are watched for overlaps (entries of 320 bytes, the oldest give way)"""
     xdp: int = 0
     """1: there is a program for XDP"""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from tests.support.netns import node_fixture, pin_root
 __all__ = ["node_fixture", "pin_root"]
 
 SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096, translations_max=32768)
+WIRED = replace(SMALL, xdp=1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,9 +38,21 @@ def root() -> None:
 @pytest.fixture(scope="session")
 def datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
     """A loaded datapath that is attached to nothing; gone when the session ends."""
-    pins = Path(f"/sys/fs/bpf/remora-test-{os.getpid()}")
-    state = tmp_path_factory.mktemp("state")
-    opened = Datapath(pins, state, SMALL, features.probe())
+    with loaded(SMALL, f"remora-test-{os.getpid()}", tmp_path_factory.mktemp("state")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def wired_datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
+    """The same with the program for XDP and its maps."""
+    with loaded(WIRED, f"remora-test-wired-{os.getpid()}", tmp_path_factory.mktemp("wired")) as opened:
+        yield opened
+
+
+@contextmanager
+def loaded(options: Options, name: str, state: Path) -> Iterator[Datapath]:
+    pins = Path("/sys/fs/bpf") / name
+    opened = Datapath(pins, state, options, features.probe())
     yield opened
     opened.close()
     cleanup(pins, state)

@@ -18,16 +18,19 @@ enum verdict {
 /* Why a packet was dropped. The numbers are those of Hubble's flow.DropReason. */
 enum drop_reason {
 	DROP_NONE = 0,
-	DROP_INVALID_SOURCE_IP = 132,              /* the workload does not have that address */
+	DROP_INVALID_SOURCE_IP = 132,              /* the workload does not have that address, or nobody can */
 	DROP_POLICY_DENIED = 133,                  /* isolated, and no rule admits it */
+	DROP_INVALID_PACKET = 134,                 /* headers that no honest sender writes */
 	DROP_WRITE_FAILED = 141,                   /* the packet could not be rewritten */
 	DROP_TABLE_FULL = 155,                     /* no room for the connection */
+	DROP_INVALID_EXTENSION = 156,              /* IPv6 extension headers cut off, too many or out of place */
 	DROP_IP_FRAGMENTATION_NOT_SUPPORTED = 157, /* fragment that cannot be judged */
 	DROP_SERVICE_BACKEND_NOT_FOUND = 158,
 	DROP_NO_PORT = 167,      /* no free port to hide the client behind */
 	DROP_NO_ROUTE = 169,     /* the node has no route to the backend or the client */
 	DROP_SOURCE_RANGE = 177, /* loadBalancerSourceRanges does not name the client */
 	DROP_POLICY_DENY = 181,  /* a rule says no */
+	DROP_RATE_LIMITED = 198, /* more than a limit of the shield admits */
 };
 
 /* Numbers in `addresses` that mean no workload. */
@@ -154,7 +157,16 @@ enum counter {
 	COUNTER_OUTSIDE_DIRECT = 36,     /* connections that another node sent here with the frontend told */
 	COUNTER_OUTSIDE_UNTOLD = 37,     /* refused or dropped first packets beyond the budget of flow records */
 	COUNTER_MAGLEV_MISSING = 38,     /* backends drawn at random: the Service has no Maglev table */
-	COUNTER_MAX = 39,
+	COUNTER_SHIELD_MALFORMED = 39,   /* packets that the shield dropped: malformed */
+	COUNTER_SHIELD_BANNED = 40,      /* packets that the shield dropped: their source is banned for a time */
+	COUNTER_SHIELD_DENIED = 41,      /* packets that the shield dropped: a list denies their source */
+	COUNTER_SHIELD_LIMITED = 42,     /* packets that the shield dropped: over a limit */
+	COUNTER_SHIELD_UNPROVEN = 43, /* SYNs that the shield answered or dropped: their source has not proven itself */
+	COUNTER_SHIELD_AUDITED = 44,  /* packets that the shield would have dropped, passed */
+	COUNTER_SHIELD_UNTOLD = 45,   /* verdicts of the shield beyond the budget of flow records */
+	COUNTER_SHIELD_UNCOUNTED = 46, /* verdicts missing in `shield_hits`: no room for the rule */
+	COUNTER_SHIELD_PROVEN = 47,    /* sources that have proven themselves, dropped with their proof */
+	COUNTER_MAX = 48,
 };
 
 /* Why a connection failed. A record that tells a failure is written once for each connection. */
@@ -196,6 +208,48 @@ enum policy_action {
 enum policy_flag {
 	POLICY_FLAG_DENY_UNKNOWN = 1, /* workloads without a verdict yet: nothing passes */
 	POLICY_FLAG_KEEP = 2,         /* established connections stay when a new verdict would deny them */
+};
+
+/* Bits of shield_config.flags: what the shield looks at, so that what is empty costs no look-up. */
+enum shield_flag {
+	SHIELD_MALFORMED = 1,
+	SHIELD_ADDRESSES = 2,      /* `shield_addresses` has entries */
+	SHIELD_NETWORKS4 = 4,      /* `shield_networks4` has */
+	SHIELD_NETWORKS6 = 8,      /* `shield_networks6` has */
+	SHIELD_BANS = 16,          /* `shield_bans` may have */
+	SHIELD_DRY_RUN = 32,       /* nothing is dropped, all is counted and told */
+	SHIELD_MALFORMED_DRY = 64, /* the same for what is malformed */
+	SHIELD_SYN_DRY = 128,      /* the same for SYNs of sources that have not proven themselves */
+};
+
+/* What an entry of a list says of a source. */
+enum shield_action {
+	SHIELD_ALLOW = 1,
+	SHIELD_DENY = 2,
+};
+
+/* Rules that the shield has by itself; the agent numbers those of its lists and limits from SHIELD_RULE_FIRST. */
+enum shield_rule {
+	SHIELD_RULE_NONE = 0,
+	SHIELD_RULE_IPV4_HEADER = 1,    /* version or header length is wrong, or the frame ends in the header */
+	SHIELD_RULE_IPV4_LENGTH = 2,    /* total length is less than the header, or more than the frame has */
+	SHIELD_RULE_IPV6_HEADER = 3,    /* version is wrong, or the frame ends in the header */
+	SHIELD_RULE_IPV6_LENGTH = 4,    /* payload length is more than the frame has */
+	SHIELD_RULE_IPV6_EXTENSION = 5, /* cut off, more than eight, or hop-by-hop that is not the first */
+	SHIELD_RULE_SOURCE = 6,         /* multicast, broadcast, or IPv4 written as IPv6 */
+	SHIELD_RULE_LOOPBACK = 7,       /* source or destination is a loopback address */
+	SHIELD_RULE_LAND = 8,           /* source and destination are the same */
+	SHIELD_RULE_TCP_HEADER = 9,     /* cut off, or its own length is wrong */
+	SHIELD_RULE_TCP_FLAGS = 10,     /* none, SYN with FIN or RST, or FIN without ACK */
+	SHIELD_RULE_PORT = 11,          /* port 0; the source port of UDP may be */
+	SHIELD_RULE_UDP_LENGTH = 12,    /* less than the header, or more than the packet has */
+	SHIELD_RULE_ICMP_LENGTH = 13,   /* less than a header */
+	SHIELD_RULE_FRAGMENT_TINY = 14, /* a first fragment without the whole header, or one that begins inside of it */
+	SHIELD_RULE_FRAGMENT_LENGTH = 15,  /* beyond 65535 bytes, or uneven before the end */
+	SHIELD_RULE_FRAGMENT_OVERLAP = 16, /* of a datagram whose fragments overlap */
+	SHIELD_RULE_BAN = 32,              /* the source is banned for a time */
+	SHIELD_RULE_SYN = 33,              /* too many SYNs to a destination, and the source has not proven itself */
+	SHIELD_RULE_FIRST = 64,
 };
 
 /* Bits of isolation.flags. */

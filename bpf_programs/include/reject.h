@@ -9,11 +9,11 @@
 #ifndef REMORA_REJECT_H
 #define REMORA_REJECT_H
 
+#include "include/answer.h"
 #include "include/connection.h"
 #include "include/rewrite.h"
 
 #define QUOTE_MAX 128 /* bytes of the packet that an error repeats: its IP header and 8 bytes more */
-#define ANSWER_HOPS 64
 
 #define ICMP_UNREACHABLE 3
 #define ICMP_PORT_UNREACHABLE 3
@@ -53,15 +53,6 @@ struct ipv6_answer {
 };
 
 BPF_PERCPU_ARRAY(quote_scratch, struct icmp_quote, 1);
-
-static inline u16 checksum_fold(u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
 
 /* Sum over the ICMP header and what it quotes, which is zeroed behind its end. */
 static inline s64 icmp_sum(struct icmp_head *icmp, struct icmp_quote *quote, s64 sum)

@@ -55,6 +55,15 @@ MEANINGS = {
     Counter.OUTSIDE_DIRECT: Meaning("connections from outside that another node sent here, answered directly"),
     Counter.OUTSIDE_UNTOLD: Meaning("first packets from outside that were refused or dropped without a flow record"),
     Counter.MAGLEV_MISSING: Meaning("backends drawn at random: no room for a Maglev table (setting maglev_rows)"),
+    Counter.SHIELD_MALFORMED: Meaning("packets that the shield dropped: malformed"),
+    Counter.SHIELD_BANNED: Meaning("packets that the shield dropped: their source is banned for a time"),
+    Counter.SHIELD_DENIED: Meaning("packets that the shield dropped: a list denies their source"),
+    Counter.SHIELD_LIMITED: Meaning("packets that the shield dropped: over a limit"),
+    Counter.SHIELD_UNPROVEN: Meaning("SYNs that the shield answered or dropped: their source has not proven itself"),
+    Counter.SHIELD_PROVEN: Meaning("sources that have proven themselves to the shield"),
+    Counter.SHIELD_AUDITED: Meaning("packets passed that the shield, were it not for its dry run, would have dropped"),
+    Counter.SHIELD_UNTOLD: Meaning("verdicts of the shield without a flow record"),
+    Counter.SHIELD_UNCOUNTED: Meaning("verdicts that are missing in the counts of the shield: no room", fault=True),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

@@ -32,6 +32,9 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "policy_action": (constants.PolicyAction, "POLICY_"),
     "policy_flag": (constants.PolicyFlag, "POLICY_FLAG_"),
     "guard_flag": (constants.GuardFlag, "GUARD_"),
+    "shield_flag": (constants.ShieldFlag, "SHIELD_"),
+    "shield_action": (constants.ShieldAction, "SHIELD_"),
+    "shield_rule": (constants.ShieldRule, "SHIELD_RULE_"),
 }
 _ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
 _VALUE = re.compile(r"^\s*(\w+) = (\d+)", re.MULTILINE)
@@ -95,6 +98,35 @@ def test_a_mirror_has_the_names_and_values_of_the_header(name: str) -> None:
 def test_bcc_reports_the_layout_that_the_header_says_and_no_hidden_padding(
     datapath: Datapath, table: str, side: str, struct: str
 ) -> None:
+    compare(datapath, table, side, struct)
+
+
+@pytest.mark.parametrize(
+    ("table", "side", "struct"),
+    [
+        ("shield_config", "value", "shield_config"),
+        ("shield_addresses", "value", "shield_entry"),
+        ("shield_networks4", "key", "network4_key"),
+        ("shield_networks6", "key", "network_key"),
+        ("shield_limits", "value", "shield_limit"),
+        ("shield_buckets", "key", "shield_bucket_key"),
+        ("shield_buckets", "value", "shield_bucket"),
+        ("shield_bans", "value", "shield_ban"),
+        ("shield_offences", "value", "shield_offence"),
+        ("shield_syns", "key", "shield_syn_key"),
+        ("shield_syns", "value", "shield_syn"),
+        ("shield_fragments", "key", "fragment_key"),
+        ("shield_fragments", "value", "shield_datagram"),
+        ("shield_hits", "value", "shield_hit"),
+    ],
+)
+def test_so_it_does_for_what_only_the_program_for_xdp_has(
+    wired_datapath: Datapath, table: str, side: str, struct: str
+) -> None:
+    compare(wired_datapath, table, side, struct)
+
+
+def compare(datapath: Datapath, table: str, side: str, struct: str) -> None:
     reported = getattr(datapath.build.maps[table], side)
     assert reported == layouts.dtype(struct)
     named = sum(reported[name].itemsize for name in reported.names)

@@ -18,11 +18,10 @@ from ebpf.datapath import cleanup
 from ebpf.errors import AttachError
 from ebpf.programs import Hook
 from ebpf.xdp import Mode
-from tests.conftest import SMALL
+from tests.conftest import WIRED
 from tests.support.host import Host
 from tests.support.netns import TestNode
 
-WIRED = replace(SMALL, xdp=1)
 PASS = bytes.fromhex("b700000002000000" + "9500000000000000")  # r0 = XDP_PASS; exit
 
 
