@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """address of the API server (https://host:6443) in place of the one in the kubeconfig or the service account, which
     may be a Service's address that only works when the agent works"""
     manifests: str = "/etc/remora/manifests"
-    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces, Nodes and policies"""
+    """folder of Kubernetes-format YAML: Services, EndpointSlices, Pods, Namespaces, Nodes, policies and Shields"""
     bpffs: str = "/sys/fs/bpf/remora"
     """folder of the pins; one for each agent on a kernel"""
     state_dir: str = "/run/remora"
@@ -170,6 +170,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `auto` for native where the driver can and else generic, or `off`"""
     xdp_devices: dict[str, XdpMode] = {}
     """the same for single devices, by name or pattern (eth*); the first that fits decides"""
+    shield_lists: str = "/etc/remora/shield"
+    """folder of the lists that Shields name as `file`: one address or network a line, read again when they change"""
+    shield_addresses: Count = 131_072
+    """single addresses on the shield's lists (entries)"""
+    shield_networks: Count = 131_072
+    """networks on the shield's lists (entries of each family)"""
     acceleration: bool = False
     """translate what clients outside send to Services by XDP, where it runs, before the kernel makes a socket buffer"""
     http_budget: Count = 500
@@ -250,15 +256,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return unknown | (PolicyFlag.KEEP if self.policy_established is Established.KEEP else PolicyFlag(0))
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The node's labels as flows carry them, sorted."""
-        known = {
+    def label_map(self) -> dict[str, str]:
+        """The node's labels."""
+        return {
             "kubernetes.io/arch": _ARCHITECTURES.get(os.uname().machine, os.uname().machine),
             "kubernetes.io/hostname": self.node,
             "kubernetes.io/os": "linux",
             **self.node_labels,
         }
-        return tuple(sorted(f"{key}={value}" for key, value in known.items()))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The same as flows carry them, sorted."""
+        return tuple(sorted(f"{key}={value}" for key, value in self.label_map.items()))
 
     def options(self) -> Options:
         """The sizes that are fixed when programs are loaded; raises SettingsError."""
@@ -279,6 +289,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             rulesets_max=self.rulesets,
             policies_max=self.policies,
             rules_max=self.rules,
+            shield_addresses_max=self.shield_addresses,
+            shield_networks_max=self.shield_networks,
             http_budget=self.http_budget,
             report_interval_ns=int(self.report_interval * 1e9),
             xdp=int({self.xdp, *self.xdp_devices.values()} != {XdpMode.OFF}),
@@ -292,6 +304,7 @@ def load(path: Path | None) -> Settings:
     """
     found = _read(path)
     _refuse_strangers("manifests", Path(found.manifests))
+    _refuse_strangers("shield_lists", Path(found.shield_lists))
     if found.kubeconfig:
         _refuse_strangers("kubeconfig", Path(found.kubeconfig))
     return msgspec.structs.replace(found, node_name=os.environ.get(NODE_NAME) or found.node_name)

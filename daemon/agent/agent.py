@@ -16,7 +16,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from daemon.agent import exposition, logs, notify
+from daemon.agent import exposition, lists, logs, notify
+from daemon.agent.api_server import named_addresses
 from daemon.agent.events import Witness
 from daemon.agent.exposition import Exposition
 from daemon.agent.metrics import AgentCollector
@@ -121,6 +122,7 @@ class Agent:
             stack.callback(exposition.serve(self.settings.metrics_address, told))
         self._spawn("reconcile", self._reconcile)
         self._spawn("verify", self._verify)
+        self._spawn("lists", self._follow_lists)
         if notify.watchdog():
             self._spawn("watchdog", self._tell_alive)
         stack.push_async_callback(self._cancel)
@@ -134,6 +136,7 @@ class Agent:
             await asyncio.wait_for(self._scanned.wait(), FIRST_SCAN_TIMEOUT)
         except TimeoutError:
             log.warning("the devices of this host could not be read in %.0f s; going on", FIRST_SCAN_TIMEOUT)
+        self.programmer.api_server = await named_addresses(str(self.source.path))
         await self._apply()
         release_freed()
         gc.freeze()  # a cluster's objects stay; looking through them for cycles takes a tenth of a second each time
@@ -163,6 +166,7 @@ class Agent:
             node_labels=self.settings.labels,
             cgroups=cgroups,
             ruled_by=enforcement.ruled_by,
+            shield_rule=self.programmer.shield.name_of,
         )
         return View(self, store, builder, pipeline, self._reader)
 
@@ -215,9 +219,17 @@ class Agent:
     async def _verify(self) -> None:
         while True:
             await asyncio.sleep(self.settings.verify_interval)
+            self.programmer.api_server = await named_addresses(str(self.source.path)) or self.programmer.api_server
             await self.programmer.verify()
             if self.programmer.failures:
                 self._changed.set()  # what failed may fit by now
+
+    async def _follow_lists(self) -> None:
+        await lists.follow(self.programmer.shield.folder, self._look_at_lists)
+
+    def _look_at_lists(self) -> None:
+        if self.programmer.shield.lists:
+            self._changed.set()
 
     def _snapshot_read(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from daemon.agent import counters
+from daemon.agent.shield_view import shield_packets
 from daemon.api.calls import CallCounter
 from daemon.proto import remora_pb2 as pb
 from ebpf import btf
@@ -22,6 +23,9 @@ from ebpf.libbpf import MapType
 
 if TYPE_CHECKING:
     from daemon.agent.view import View
+
+
+SHIELD_RULES = 128  # rules of the shield with series of their own, those with the most packets
 
 
 class AgentCollector(Collector):
@@ -41,6 +45,7 @@ class AgentCollector(Collector):
         """All families of the agent's own."""
         yield self._datapath_events()
         yield self._kernel_drops()
+        yield self._shield()
         yield from self._fills()
         yield from self._programs()
         yield from self._agent()
@@ -63,6 +68,13 @@ class AgentCollector(Collector):
         for number, count in enumerate(self._datapath.kernel_drops.sums().tolist()):
             if count:
                 family.add_metric([names.get(number, str(number))], count)
+        return family
+
+    def _shield(self) -> Metric:
+        words = "Packets that a rule of the shield decided; those of rules beyond the first in number are put together."
+        family = CounterMetricFamily("remora_shield_packets", words, labels=["rule", "verdict"])
+        for rule, verdict, count in shield_packets(self._view.shield_hits(), SHIELD_RULES):
+            family.add_metric([rule, verdict], count)
         return family
 
     def _fills(self) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from daemon.agent.explain import Explanation, Question, explain
 from daemon.agent.policies_explain import Asked as PolicyQuestion
 from daemon.agent.policies_view import listed
 from daemon.agent.services_view import POLICIES, detail, endpoint, frontend, named, ports_of
+from daemon.agent.shield_view import ShieldView
 from daemon.agent.verify import Promised, Report, verify
 from daemon.agent.wording import PROTOCOLS
 from daemon.endpoints import Devices
@@ -41,6 +43,7 @@ class Operate:
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self._shield = ShieldView(agent.programmer)
 
     async def services(self, name: str, namespace: str) -> list[pb.ServiceDetail]:
         """The Services of that name, with live connections; "" as namespace: in any."""
@@ -66,6 +69,18 @@ class Operate:
         nodes = frozenset(agent.devices.node_addresses)
         asked = PolicyQuestion(request, agent.programmer.policies, agent.directory, nodes)
         return await agent.programmer.read(asked.answer)
+
+    async def shield(self) -> pb.ListShieldResponse:
+        """Rules of the shield with what they decided, and bans; raises KernelError."""
+        return await self._agent.programmer.read(self._shield.listed)
+
+    async def explain_shield(self, request: pb.ExplainShieldRequest) -> pb.ExplainShieldResponse:
+        """What the shield makes of a source; raises ValueError for what is no address."""
+        return await self._agent.programmer.read(partial(self._shield.explain, request))
+
+    async def unban(self, request: pb.UnbanRequest) -> pb.UnbanResponse:
+        """Let a banned source in again; raises ValueError for what is no address."""
+        return await self._agent.programmer.read(partial(self._shield.unban, request))
 
     def _stays(self, entry: ServicePortEntry) -> dict[int, Stay]:
         programmer = self._agent.programmer

@@ -22,7 +22,9 @@ from typing import TypeVar
 
 from prometheus_client import Histogram
 
+from daemon.agent.api_server import served_addresses
 from daemon.agent.enforcement import Enforcement
+from daemon.agent.shielding import Shielding
 from daemon.agent.spreading import Spreading
 from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
@@ -67,6 +69,8 @@ class Programmer:
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
         self._ranges_due = True  # an earlier agent may have left others in the map
+        self.api_server: frozenset[bytes] = frozenset()
+        """addresses (16 bytes) of the API server beside those that the cluster names"""
         self._renamed: object = None  # what the directory was last told of the names of Services
         self._uplinks = Uplinks(datapath)
         self.wires = Wires(datapath)
@@ -181,6 +185,7 @@ class Programmer:
         self.datapath.tell_flags(self._settings.node_flags())
         self.packet_path = PacketPath(_packet_rule(self._settings), maps["packet_clients"])
         self.policies = Enforcement(self.datapath, self._settings)
+        self.shield = Shielding(self.datapath, self._settings)
 
     def _close(self) -> None:
         self.datapath.close()
@@ -193,8 +198,10 @@ class Programmer:
         self._guarded("workloads", lambda: self._sync_workloads(snapshot, devices))
         self._guarded("packet path", lambda: self.packet_path.apply(self._registry.local, self._registry.pods))
         self._sync_devices(devices)
+        if devices != Devices():  # until devices were looked for, what an earlier agent left stays
+            self._guarded("shield", lambda: self._sync_shield(snapshot, devices))
         self._sync_uplinks(devices)
-        if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
+        if devices != Devices():
             self._guarded("policies", lambda: self._sync_policies(snapshot))
         self.last_sync = time.monotonic() - started
         self.syncs.observe(self.last_sync)
@@ -253,6 +260,12 @@ class Programmer:
     def _sync_policies(self, snapshot: Snapshot) -> None:
         """After the devices are attached: what a workload sends before its verdict is left to `policy_default`."""
         self.policies.apply(snapshot, self._registry.local, self._settings.source_check)
+
+    def _sync_shield(self, snapshot: Snapshot, devices: Devices) -> None:
+        """Before the uplinks: what comes in by them meets it from the first frame on."""
+        known = snapshot.node(self._settings.node)
+        labels = {**self._settings.label_map, **(known.labels if known else {})}
+        self.shield.apply(snapshot, devices, labels, self.api_server | served_addresses(snapshot))
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}

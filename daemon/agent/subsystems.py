@@ -30,8 +30,15 @@ ALMOST_FULL = 0.95
 
 RECENTLY = 60.0  # s for which a task that failed and was started anew is told
 
-_TASKS = {"discovery": "endpoints"}
+_TASKS = {"discovery": "endpoints", "lists": "shield"}
 """which part a task belongs to; all others are the datapath's"""
+_DROPPED = (
+    Counter.SHIELD_MALFORMED,
+    Counter.SHIELD_BANNED,
+    Counter.SHIELD_DENIED,
+    Counter.SHIELD_LIMITED,
+    Counter.SHIELD_UNPROVEN,
+)
 _REFUSING = (MapType.HASH, MapType.LPM_TRIE)
 _STEPS = {
     "services": "services",
@@ -43,6 +50,7 @@ _STEPS = {
     "uplinks left": "services",
     "workloads": "endpoints",
     "policies": "policy",
+    "shield": "shield",
 }
 """which part a step of a reconciliation belongs to; all others are the datapath's"""
 
@@ -61,6 +69,7 @@ class Subsystems:
             ("datapath", self._datapath(), [*self._datapath_warnings(), *steps.get("datapath", [])]),
             ("services", self._services(), [*steps.get("services", []), *self._service_warnings()]),
             ("policy", self._policy(), [*steps.get("policy", []), *self._policy_warnings()]),
+            ("shield", self._shield(), [*steps.get("shield", []), *self._shield_warnings()]),
             ("endpoints", self._endpoints(), [*steps.get("endpoints", []), *self._endpoint_warnings()]),
             ("sources", self._sources(), list(self._source_warnings())),
             ("flows", self._flows(), list(self._flow_warnings())),
@@ -109,7 +118,8 @@ class Subsystems:
         for name, table in datapath.maps.items():
             fill, most = table.fill, table.max_entries
             if table.spec.kind in _REFUSING and fill is not None and fill >= ALMOST_FULL * most:
-                todo = f": raise `{name}` in the settings" if name in Settings.__struct_fields__ else ""
+                setting = name.rstrip("46")
+                todo = f": raise `{setting}` in the settings" if setting in Settings.__struct_fields__ else ""
                 words = f"map {name} is {100 * fill / most:.0f} % full ({fill:,} of {most:,})"
                 yield f"{words}; what does not fit is refused{todo}"
 
@@ -137,6 +147,22 @@ class Subsystems:
         withheld = self._agent.source.snapshot.withheld
         if withheld and "policies" not in self._agent.programmer.failures:
             yield f"{', '.join(withheld)} cannot be read: what they restrict is not restricted (`sources` says why)"
+
+    def _shield(self) -> str:
+        tables, totals = self._agent.programmer.shield.tables, self._totals()
+        if not tables.shields:
+            return "off"
+        dropped = sum(int(totals[one]) for one in _DROPPED)
+        mode = ", dry run" if tables.switches.dry else ""
+        said = f"{_count(tables.shields, 'Shield')}{mode}, {len(tables.entries):,} entries"
+        limits = f", {_count(len(tables.limits), 'limit')}" if tables.limits else ""
+        return f"{said}{limits}; {dropped:,} packets dropped, {int(totals[Counter.SHIELD_AUDITED]):,} audited"
+
+    def _shield_warnings(self) -> Iterator[str]:
+        shield, datapath = self._agent.programmer.shield, self._agent.programmer.datapath
+        yield from (str(one) for one in shield.problems if one.severity is Severity.ERROR)
+        if shield.tables.shields and not datapath.wires:
+            yield "a Shield is in force and XDP runs on no device: nothing is dropped; see `xdp` in the settings"
 
     def _endpoints(self) -> str:
         known = self._agent.directory.workloads()

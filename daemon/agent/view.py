@@ -19,6 +19,7 @@ from daemon.agent import counters
 from daemon.agent.operate import Operate
 from daemon.agent.report import Reporter
 from daemon.agent.services_view import services
+from daemon.agent.shield_view import hits_of
 from daemon.agent.subsystems import Subsystems
 from daemon.agent.unreached import unreached
 from daemon.api import EventLog
@@ -29,6 +30,7 @@ from daemon.flows.store import FlowStore
 from daemon.model import Directory
 from daemon.model.snapshot import Problem, Severity
 from daemon.proto import remora_pb2 as pb
+from daemon.shield.rules import Rule
 from ebpf.constants import Counter
 from ebpf.libbpf import MapType, ProgramInfo, program_info
 
@@ -165,6 +167,23 @@ class View:
     async def explain_policy(self, request: pb.ExplainPolicyRequest) -> pb.ExplainPolicyResponse:
         """What policies say of a connection; raises ValueError for what cannot be understood."""
         return await self._operate.explain_policy(request)
+
+    def shield_hits(self) -> Mapping[Rule, Mapping[str, int]]:
+        """What the rules of the shield that are in force decided."""
+        rules, hits = self._agent.programmer.shield.rules(), hits_of(self._datapath)
+        return {rules[number]: hit for number, hit in hits.items() if number in rules}
+
+    async def shield(self) -> pb.ListShieldResponse:
+        """Rules of the shield with what they decided, and bans; raises KernelError."""
+        return await self._operate.shield()
+
+    async def explain_shield(self, request: pb.ExplainShieldRequest) -> pb.ExplainShieldResponse:
+        """What the shield makes of a source; raises ValueError for what is no address."""
+        return await self._operate.explain_shield(request)
+
+    async def unban(self, request: pb.UnbanRequest) -> pb.UnbanResponse:
+        """Let a banned source in again; raises ValueError for what is no address."""
+        return await self._operate.unban(request)
 
     async def verify(self) -> pb.VerifyResponse:
         """The kernel's maps against the objects; raises KernelError where a map cannot be read."""

@@ -69,6 +69,28 @@ class AgentService(remora_pb2_grpc.AgentServicer):
             await context.abort(grpc.StatusCode.UNKNOWN, str(error))
             raise
 
+    async def ListShield(self, request: remora_pb2.ListShieldRequest, context: Any) -> remora_pb2.ListShieldResponse:
+        return await self._view.shield()
+
+    async def ExplainShield(
+        self, request: remora_pb2.ExplainShieldRequest, context: Any
+    ) -> remora_pb2.ExplainShieldResponse:
+        try:
+            return await self._view.explain_shield(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
+
+    async def Unban(self, request: remora_pb2.UnbanRequest, context: Any) -> remora_pb2.UnbanResponse:
+        if not context.local:
+            words = "the API over TCP changes nothing; call `remora shield unban` on the node itself"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, words)
+        try:
+            return await self._view.unban(request)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.UNKNOWN, str(error))
+            raise
+
     async def ListEndpoints(
         self, request: remora_pb2.ListEndpointsRequest, context: Any
     ) -> remora_pb2.ListEndpointsResponse:

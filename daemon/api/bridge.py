@@ -71,6 +71,11 @@ class Context:
         """End the call with an error; raises what ends the method."""
         self._context.abort(code, details)
 
+    @property
+    def local(self) -> bool:
+        """Does the caller come by the node's own socket?"""
+        return str(self._context.peer()).startswith("unix:")
+
     async def send_initial_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         """Send headers before the first answer."""
         self._context.send_initial_metadata(metadata)

@@ -80,6 +80,18 @@ class AgentView(Protocol):
         """What policies say of a connection; raises ValueError for what cannot be understood."""
         ...
 
+    async def shield(self) -> remora_pb2.ListShieldResponse:
+        """Rules of the shield with what they decided, and bans."""
+        ...
+
+    async def explain_shield(self, request: remora_pb2.ExplainShieldRequest) -> remora_pb2.ExplainShieldResponse:
+        """What the shield makes of a source; raises ValueError for what is no address."""
+        ...
+
+    async def unban(self, request: remora_pb2.UnbanRequest) -> remora_pb2.UnbanResponse:
+        """Let a banned source in again; raises ValueError for what is no address."""
+        ...
+
     async def verify(self) -> remora_pb2.VerifyResponse:
         """The kernel's maps against the objects; raises RemoraError where a map cannot be read."""
         ...

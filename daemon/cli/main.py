@@ -29,6 +29,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "policy": ("policy", "Network policies: what is in force, why, and what a change would do."),
     "preflight": ("preflight", "Is this host ready; asks no agent."),
     "service": ("service", "Services and their backends, as the kernel has them."),
+    "shield": ("shield", "What is not let in from outside, why, and who is banned."),
     "status": ("status", "State of the agent and what is wrong with it."),
     "top": ("top", "Live table of talkers, services, errors and latencies."),
     "verify": ("verify", "Do the kernel's maps say what the objects say."),

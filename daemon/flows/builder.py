@@ -20,7 +20,7 @@ from daemon.flows.clock import Clock
 from daemon.flows.l7 import DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.names import DnsNames
 from daemon.flows.record import FlowRecord, Row, read_record
-from daemon.flows.ruled import RuledBy, set_policy, unruled
+from daemon.flows.ruled import RuledBy, ShieldRule, set_policy, set_shield, unruled, unshielded
 from daemon.model import WORLD, Directory, ServiceName, Workload
 from daemon.proto import flow_pb2, remora_pb2
 from ebpf import addresses
@@ -54,6 +54,7 @@ class FlowBuilder:
         node_labels: Sequence[str] = (),
         cgroups: Cgroups | None = None,
         ruled_by: RuledBy = unruled,
+        shield_rule: ShieldRule = unshielded,
     ) -> None:
         self.node_name = node_name
         self._node_labels = node_labels
@@ -63,6 +64,7 @@ class FlowBuilder:
         self._cgroups = cgroups if cgroups is not None else Cgroups(None)
         self._cluster = cluster
         self._ruled_by = ruled_by
+        self._shield_rule = shield_rule
         self._emitter = flow_pb2.Emitter(name=texts.EMITTER, version=version.removeprefix("v"))
         self._epoch = secrets.randbits(64)
         self._endpoints: dict[int, tuple[Workload, flow_pb2.Endpoint]] = {}
@@ -100,10 +102,18 @@ class FlowBuilder:
             _set_message(flow, record, message)
         else:
             _set_packet(flow, record)
-            ruled = self._ruled_by(record.rule) if record.rule else None
-            if ruled is not None:
-                set_policy(flow, record, ruled)
+            self._set_rule(flow, record)
         return flow
+
+    def _set_rule(self, flow: flow_pb2.Flow, record: FlowRecord) -> None:
+        """Rules of the shield judge at uplinks, those of policies at workloads; each counts from its own beginning."""
+        if not record.rule:
+            return
+        if record.point == Point.FROM_NETWORK:
+            if name := self._shield_rule(record.rule):
+                set_shield(flow, record, name)
+        elif ruled := self._ruled_by(record.rule):
+            set_policy(flow, record, ruled)
 
     def extra(self, row: Row, message: L7Message | None = None) -> remora_pb2.FlowExtra:
         """What a record, and the message that it refers to, know beyond `flow.Flow`."""

@@ -35,6 +35,23 @@ def unruled(_rule: int) -> None:
     return None
 
 
+ShieldRule = Callable[[int], str]
+"""The name of a rule of the shield by its number; "" for one that is not known."""
+
+
+def unshielded(_rule: int) -> str:
+    """Nobody knows the shield's rules here."""
+    return ""
+
+
+def set_shield(flow: flow_pb2.Flow, record: FlowRecord, name: str) -> None:
+    """Name the rule of the shield that dropped a packet at an uplink, or would have."""
+    words = f"Shield {name}"
+    if record.verdict == Verdict.AUDIT:
+        words += " would drop it"
+    flow.Summary = f"{flow.Summary}; {words}" if flow.Summary else words
+
+
 def set_policy(flow: flow_pb2.Flow, record: FlowRecord, ruled: Ruled) -> None:
     """Name the policies that let a flow pass or not, on the side that decided."""
     denied = record.verdict in (Verdict.DROPPED, Verdict.AUDIT)

@@ -14,6 +14,7 @@ from enum import Enum
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, Namespace, ObjectRef, Pod, Service
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
+from daemon.model.shields import Shield
 
 
 class Severity(Enum):
@@ -49,10 +50,13 @@ class Snapshot:
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
     policies: tuple[NetworkPolicy, ...] = ()
     cluster_policies: tuple[ClusterNetworkPolicy, ...] = ()
+    shields: tuple[Shield, ...] = ()
     unread: tuple[str, ...] = ()
     """where policies may be of which no version was ever read"""
     withheld: tuple[str, ...] = ()
     """whole kinds of policies that the source was never allowed to read"""
+    unread_shields: tuple[str, ...] = ()
+    """where Shields may be of which no version was ever read, for either reason"""
 
     def node(self, name: str) -> NodeObject | None:
         """The Node of that name, None where the source has none."""

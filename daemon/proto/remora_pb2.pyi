@@ -549,6 +549,132 @@ class PolicySide(_message.Message):
     live: str
     def __init__(self, direction: _Optional[str] = ..., party: _Optional[str] = ..., address: _Optional[str] = ..., verdict: _Optional[str] = ..., words: _Optional[str] = ..., policies: _Optional[_Iterable[str]] = ..., misses: _Optional[_Iterable[str]] = ..., live: _Optional[str] = ...) -> None: ...
 
+class ListShieldRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListShieldResponse(_message.Message):
+    __slots__ = ("rules", "bans", "devices")
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    BANS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    rules: _containers.RepeatedCompositeFieldContainer[ShieldRule]
+    bans: _containers.RepeatedCompositeFieldContainer[ShieldBan]
+    devices: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rules: _Optional[_Iterable[_Union[ShieldRule, _Mapping]]] = ..., bans: _Optional[_Iterable[_Union[ShieldBan, _Mapping]]] = ..., devices: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ShieldRule(_message.Message):
+    __slots__ = ("number", "name", "kind", "dry_run", "entries", "packets", "bytes", "would_drop", "origin")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    WOULD_DROP_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    kind: str
+    dry_run: bool
+    entries: int
+    packets: int
+    bytes: int
+    would_drop: int
+    origin: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., dry_run: _Optional[bool] = ..., entries: _Optional[int] = ..., packets: _Optional[int] = ..., bytes: _Optional[int] = ..., would_drop: _Optional[int] = ..., origin: _Optional[str] = ...) -> None: ...
+
+class ShieldBan(_message.Message):
+    __slots__ = ("address", "rule", "remaining_ns")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_NS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    rule: str
+    remaining_ns: int
+    def __init__(self, address: _Optional[str] = ..., rule: _Optional[str] = ..., remaining_ns: _Optional[int] = ...) -> None: ...
+
+class ExplainShieldRequest(_message.Message):
+    __slots__ = ("address",)
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    def __init__(self, address: _Optional[str] = ...) -> None: ...
+
+class ExplainShieldResponse(_message.Message):
+    __slots__ = ("address", "verdict", "words", "listed", "ban", "buckets", "proven_ns", "notes")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    LISTED_FIELD_NUMBER: _ClassVar[int]
+    BAN_FIELD_NUMBER: _ClassVar[int]
+    BUCKETS_FIELD_NUMBER: _ClassVar[int]
+    PROVEN_NS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    verdict: str
+    words: str
+    listed: _containers.RepeatedCompositeFieldContainer[ShieldListed]
+    ban: ShieldBan
+    buckets: _containers.RepeatedCompositeFieldContainer[ShieldBucket]
+    proven_ns: int
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, address: _Optional[str] = ..., verdict: _Optional[str] = ..., words: _Optional[str] = ..., listed: _Optional[_Iterable[_Union[ShieldListed, _Mapping]]] = ..., ban: _Optional[_Union[ShieldBan, _Mapping]] = ..., buckets: _Optional[_Iterable[_Union[ShieldBucket, _Mapping]]] = ..., proven_ns: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ShieldListed(_message.Message):
+    __slots__ = ("rule", "kind", "dry_run", "prefix", "place", "decides")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    DECIDES_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    kind: str
+    dry_run: bool
+    prefix: str
+    place: str
+    decides: bool
+    def __init__(self, rule: _Optional[str] = ..., kind: _Optional[str] = ..., dry_run: _Optional[bool] = ..., prefix: _Optional[str] = ..., place: _Optional[str] = ..., decides: _Optional[bool] = ...) -> None: ...
+
+class ShieldBucket(_message.Message):
+    __slots__ = ("rule", "dry_run", "match", "shared_by", "packet_rate", "packet_burst", "packets_left", "byte_rate", "byte_burst", "bytes_left", "untouched")
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    MATCH_FIELD_NUMBER: _ClassVar[int]
+    SHARED_BY_FIELD_NUMBER: _ClassVar[int]
+    PACKET_RATE_FIELD_NUMBER: _ClassVar[int]
+    PACKET_BURST_FIELD_NUMBER: _ClassVar[int]
+    PACKETS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    BYTE_RATE_FIELD_NUMBER: _ClassVar[int]
+    BYTE_BURST_FIELD_NUMBER: _ClassVar[int]
+    BYTES_LEFT_FIELD_NUMBER: _ClassVar[int]
+    UNTOUCHED_FIELD_NUMBER: _ClassVar[int]
+    rule: str
+    dry_run: bool
+    match: str
+    shared_by: str
+    packet_rate: int
+    packet_burst: int
+    packets_left: int
+    byte_rate: int
+    byte_burst: int
+    bytes_left: int
+    untouched: bool
+    def __init__(self, rule: _Optional[str] = ..., dry_run: _Optional[bool] = ..., match: _Optional[str] = ..., shared_by: _Optional[str] = ..., packet_rate: _Optional[int] = ..., packet_burst: _Optional[int] = ..., packets_left: _Optional[int] = ..., byte_rate: _Optional[int] = ..., byte_burst: _Optional[int] = ..., bytes_left: _Optional[int] = ..., untouched: _Optional[bool] = ...) -> None: ...
+
+class UnbanRequest(_message.Message):
+    __slots__ = ("address",)
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    def __init__(self, address: _Optional[str] = ...) -> None: ...
+
+class UnbanResponse(_message.Message):
+    __slots__ = ("ban",)
+    BAN_FIELD_NUMBER: _ClassVar[int]
+    ban: ShieldBan
+    def __init__(self, ban: _Optional[_Union[ShieldBan, _Mapping]] = ...) -> None: ...
+
 class ListEndpointsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -70,6 +70,21 @@ class AgentStub:
                 request_serializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.SerializeToString,
                 response_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListShield = channel.unary_unary(
+                '/remora.v1.Agent/ListShield',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ListShieldRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ListShieldResponse.FromString,
+                _registered_method=True)
+        self.ExplainShield = channel.unary_unary(
+                '/remora.v1.Agent/ExplainShield',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.ExplainShieldRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainShieldResponse.FromString,
+                _registered_method=True)
+        self.Unban = channel.unary_unary(
+                '/remora.v1.Agent/Unban',
+                request_serializer=daemon_dot_proto_dot_remora__pb2.UnbanRequest.SerializeToString,
+                response_deserializer=daemon_dot_proto_dot_remora__pb2.UnbanResponse.FromString,
+                _registered_method=True)
         self.ListEndpoints = channel.unary_unary(
                 '/remora.v1.Agent/ListEndpoints',
                 request_serializer=daemon_dot_proto_dot_remora__pb2.ListEndpointsRequest.SerializeToString,
@@ -154,6 +169,27 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListShield(self, request, context):
+        """Rules of the shield with what they decided, and who is banned.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainShield(self, request, context):
+        """What the shield makes of a source, and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unban(self, request, context):
+        """Let a banned source in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEndpoints(self, request, context):
         """Workloads with their addresses and devices.
         """
@@ -233,6 +269,21 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.ExplainPolicy,
                     request_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.FromString,
                     response_serializer=daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.SerializeToString,
+            ),
+            'ListShield': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShield,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ListShieldRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ListShieldResponse.SerializeToString,
+            ),
+            'ExplainShield': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainShield,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.ExplainShieldRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.ExplainShieldResponse.SerializeToString,
+            ),
+            'Unban': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unban,
+                    request_deserializer=daemon_dot_proto_dot_remora__pb2.UnbanRequest.FromString,
+                    response_serializer=daemon_dot_proto_dot_remora__pb2.UnbanResponse.SerializeToString,
             ),
             'ListEndpoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEndpoints,
@@ -454,6 +505,87 @@ class Agent:
             '/remora.v1.Agent/ExplainPolicy',
             daemon_dot_proto_dot_remora__pb2.ExplainPolicyRequest.SerializeToString,
             daemon_dot_proto_dot_remora__pb2.ExplainPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShield(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/ListShield',
+            daemon_dot_proto_dot_remora__pb2.ListShieldRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ListShieldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainShield(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/ExplainShield',
+            daemon_dot_proto_dot_remora__pb2.ExplainShieldRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.ExplainShieldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unban(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/remora.v1.Agent/Unban',
+            daemon_dot_proto_dot_remora__pb2.UnbanRequest.SerializeToString,
+            daemon_dot_proto_dot_remora__pb2.UnbanResponse.FromString,
             options,
             channel_credentials,
             insecure,

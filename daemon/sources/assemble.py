@@ -22,6 +22,7 @@ from daemon.model.objects import (
     ServiceType,
 )
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
+from daemon.model.shields import Shield
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.decode import Located
 from daemon.sources.files import FileState
@@ -53,6 +54,7 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
     problems += _orphans(slices, places)
     problems += _shared_addresses(services, places)
     problems += _shared_node_ports(services, places)
+    unread = tuple(str(folder / name) for name, state in files.items() if state.unread)
     return Snapshot(
         services=services,
         slices=slices,
@@ -61,10 +63,12 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
         nodes=_only(NodeObject, kinds),
         policies=_only(NetworkPolicy, kinds),
         cluster_policies=_only(ClusterNetworkPolicy, kinds),
+        shields=_only(Shield, kinds),
         ignored=tuple(ref for state in files.values() for ref in state.content.ignored),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
         read_at=time.monotonic(),
-        unread=tuple(str(folder / name) for name, state in files.items() if state.unread),
+        unread=unread,
+        unread_shields=unread,
     )
 
 

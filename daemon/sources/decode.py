@@ -15,10 +15,12 @@ import msgspec
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
+from daemon.model.shields import SHIELD_VERSION, Shield
 from daemon.sources.checks import notes
 from daemon.sources.defaults import with_defaults
 from daemon.sources.manifest import Document, ManifestError, Path, read_documents
 from daemon.sources.policies import refusals
+from daemon.sources.shields import shield_refusals
 
 KINDS: dict[tuple[str, str], type[KubeObject]] = {
     ("v1", "Service"): Service,
@@ -28,6 +30,7 @@ KINDS: dict[tuple[str, str], type[KubeObject]] = {
     ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSlice,
     ("networking.k8s.io/v1", "NetworkPolicy"): NetworkPolicy,
     ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"): ClusterNetworkPolicy,
+    (SHIELD_VERSION, "Shield"): Shield,
 }
 
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d*|\.\.\.)\]")
@@ -136,7 +139,7 @@ def _decoded(place: _Place) -> KubeObject | ObjectRef:
         where = where.rstrip("`")
         field = where.lstrip(".") or "object"
         raise ManifestError(place.line(*_steps(where)), f"{place.kind} {_label(place)}: {field}: {what}") from error
-    for path, what in refusals(found):
+    for path, what in (*refusals(found), *shield_refusals(found)):
         raise ManifestError(place.line(*path), f"{found.ref}: {_written(path)}: {what}")
     return found
 

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import KubeObject, Namespace, Service, ServicePort
 from daemon.model.policies import NAMESPACE_NAME_LABEL, ClusterNetworkPolicy, NetworkPolicy
+from daemon.model.shields import Shield
 
-CLUSTER_WIDE = Namespace | NodeObject | ClusterNetworkPolicy
+CLUSTER_WIDE = Namespace | NodeObject | ClusterNetworkPolicy | Shield
 
 
 def with_defaults(found: KubeObject) -> KubeObject:

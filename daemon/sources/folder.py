@@ -118,4 +118,5 @@ class FolderSource:
         kept = "its last content stays in force" if self._files else "nothing is in force"
         message = f"the folder cannot be read: {error.strerror}; {kept}; create it or name another one"
         unread = self.snapshot.unread if self._files else (str(self.path),)
-        return replace(self.snapshot, problems=(Problem(str(self.path), 0, message),), unread=unread)
+        problem = Problem(str(self.path), 0, message)
+        return replace(self.snapshot, problems=(problem,), unread=unread, unread_shields=unread)

@@ -8,6 +8,7 @@ from enum import IntEnum
 import pytest
 
 from bpf_programs import ROOT
+from daemon.shield import live
 from ebpf import constants
 from ebpf.datapath import Datapath
 from tests.support import layouts
@@ -131,3 +132,9 @@ def compare(datapath: Datapath, table: str, side: str, struct: str) -> None:
     assert reported == layouts.dtype(struct)
     named = sum(reported[name].itemsize for name in reported.names)
     assert named == reported.itemsize, f"struct {struct} has padding that no field names"
+
+
+def test_what_is_left_in_a_bucket_is_reckoned_as_the_kernel_does() -> None:
+    text = (ROOT / "include" / "limit.h").read_text()
+    said = {name: int(re.search(rf"#define {name} (\d+)", text)[1]) for name in ("TICK_SHIFT", "TOKEN")}  # type: ignore[index]
+    assert said == {"TICK_SHIFT": live.TICK_SHIFT, "TOKEN": live.TOKEN}

@@ -24,6 +24,7 @@ from ebpf.capabilities import AGENT
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 MODELS = {
     "v1": "core_v1",
+    "apiextensions.k8s.io/v1": "apiextensions_v1",
     "apps/v1": "apps_v1",
     "rbac.authorization.k8s.io/v1": "rbac_v1",
     "networking.k8s.io/v1": "networking_v1",

@@ -17,6 +17,7 @@ PATHS = {
     "Node": "/api/v1/nodes",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
     "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+    "Shield": "/apis/remora.io/v1alpha1/shields",
 }
 
 

@@ -22,7 +22,7 @@ from daemon.flows.metrics.stage import CountStage, Keys
 from daemon.flows.metrics.tables import Cells, Tables
 from daemon.flows.record import RowArray
 from daemon.proto import flow_pb2
-from ebpf.constants import EventKind, Verdict
+from ebpf.constants import EventKind, Point, Verdict
 
 _HOST = "reserved:host"
 _DENIALS = (POLICY_DENIED, int(flow_pb2.DropReason.POLICY_DENY))
@@ -62,6 +62,7 @@ class PolicyMetrics:
         with_rules = "rule" in (rows.dtype.names or ())
         if with_rules:
             chosen |= (rows["rule"] != 0) & (rows["kind"] == EventKind.NEW)
+            chosen &= rows["point"] != Point.FROM_NETWORK  # there the shield judges, which is no policy
         if not chosen.any():
             return
         found = rows[chosen]

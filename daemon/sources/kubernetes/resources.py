@@ -21,6 +21,7 @@ from daemon.model.objects import (
     Service,
 )
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
+from daemon.model.shields import Shield
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +72,5 @@ RESOURCES = (
         optional=True,
         needed=False,
     ),
+    Resource(Shield, "/apis/remora.io/v1alpha1/shields", optional=True, needed=False),
 )

@@ -21,6 +21,7 @@ import httpx2
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, Pod, Service
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy, Policy
+from daemon.model.shields import Shield
 from daemon.model.snapshot import Problem, Severity, Snapshot
 from daemon.sources.kubernetes.config import Access
 from daemon.sources.kubernetes.reflector import Patience, Reflector
@@ -99,8 +100,10 @@ class KubernetesSource:
             nodes=known[NodeObject].cache.all(),
             policies=known[NetworkPolicy].cache.all(),
             cluster_policies=known[ClusterNetworkPolicy].cache.all(),
-            unread=tuple(self._never_read()),
-            withheld=tuple(one.resource.name for one in known.values() if one.withheld),
+            shields=known[Shield].cache.all(),
+            unread=tuple(self._never_read(Policy)),
+            withheld=tuple(self._withheld(Policy)),
+            unread_shields=(*self._withheld(Shield), *self._never_read(Shield)),
             problems=tuple(self._unreadable()),
             read_at=time.monotonic(),
         )
@@ -127,11 +130,15 @@ class KubernetesSource:
                 what = f"{one.resource.name} cannot be read: {one.trouble}; {_meanwhile(one)}"
                 yield Problem(f"{self.path}{one.resource.path}", 0, what)
 
-    def _never_read(self) -> Iterable[str]:
-        """Policies of which not even an older version was understood."""
+    def _withheld(self, kind: type[KubeObject]) -> Iterable[str]:
+        """Kinds of that sort that the server never let us read."""
+        return (one.resource.name for own, one in self._reflectors.items() if one.withheld and issubclass(own, kind))
+
+    def _never_read(self, sort: type[KubeObject]) -> Iterable[str]:
+        """Objects of that sort of which not even an older version was understood."""
         for kind, one in self._reflectors.items():
             for name in one.unreadable:
-                if issubclass(kind, Policy) and one.cache.get(name) is None:
+                if issubclass(kind, sort) and one.cache.get(name) is None:
                     yield f"{kind.__name__} {'/'.join(filter(None, name))}"
 
     def _unreadable(self) -> Iterable[Problem]:
@@ -152,7 +159,7 @@ def _meanwhile(one: Reflector[Any]) -> str:
         return "what is known stays in force"
     if one.resource.needed:
         return "nothing is programmed until it can be read; what an earlier agent programmed goes on"
-    return "such policies are not known; what an earlier agent enforced stays in force"
+    return "such objects are not known; what an earlier agent enforced stays in force"
 
 
 async def _closing(client: httpx2.AsyncClient) -> None:

@@ -46,6 +46,7 @@ class FakeView:
         self.explanation = remora_pb2.ExplainResponse(rule="none", verdict="untouched", words="nothing is there")
         self.verified = remora_pb2.VerifyResponse(frontends=2, slots=1)
         self.enforced = remora_pb2.ListPoliciesResponse()
+        self.shielded = remora_pb2.ListShieldResponse()
         self.policy_answer = remora_pb2.ExplainPolicyResponse(passes=True)
         self.broken = False
         self.log = b"a line\n"
@@ -82,6 +83,18 @@ class FakeView:
         if request.source == "nobody":
             raise ValueError("no workload is called 'nobody'; `remora endpoint list` names them")
         return self.policy_answer
+
+    async def shield(self) -> remora_pb2.ListShieldResponse:
+        return self.shielded
+
+    async def explain_shield(self, request: remora_pb2.ExplainShieldRequest) -> remora_pb2.ExplainShieldResponse:
+        return remora_pb2.ExplainShieldResponse(
+            address=request.address, verdict="pass", words=f"{request.address} passes"
+        )
+
+    async def unban(self, request: remora_pb2.UnbanRequest) -> remora_pb2.UnbanResponse:
+        found = [one for one in self.shielded.bans if one.address == request.address]
+        return remora_pb2.UnbanResponse(ban=found[0]) if found else remora_pb2.UnbanResponse()
 
     async def verify(self) -> remora_pb2.VerifyResponse:
         if self.broken:

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from daemon.api import Listener, TlsFiles
-from daemon.proto import observer_pb2, observer_pb2_grpc
+from daemon.proto import observer_pb2, observer_pb2_grpc, remora_pb2, remora_pb2_grpc
 from tests.support.certificates import Authority, Pair
 from tests.unit.api.shop import FakeView, serving
 
@@ -130,6 +130,18 @@ def test_a_missing_certificate_is_waited_for(view: FakeView, tmp_path: Path) -> 
         while not server.port and time.monotonic() < deadline:
             time.sleep(0.05)
         assert status(server.port, authority.certificate)
+
+
+def test_bans_are_lifted_by_the_socket_alone(view: FakeView, tmp_path: Path) -> None:
+    request = remora_pb2.UnbanRequest(address="192.0.2.7")
+    with serving(view, tmp_path, Listener("127.0.0.1:0")) as server:
+        with (
+            grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+            pytest.raises(grpc.RpcError, match="the API over TCP changes nothing"),
+        ):
+            remora_pb2_grpc.AgentStub(channel).Unban(request, timeout=5)
+        with grpc.insecure_channel(f"unix:{server.path}") as channel:
+            assert not remora_pb2_grpc.AgentStub(channel).Unban(request, timeout=5).HasField("ban")
 
 
 def test_plain_text_is_served_where_it_is_asked_for(view: FakeView, tmp_path: Path) -> None:

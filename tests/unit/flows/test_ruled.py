@@ -10,7 +10,7 @@ from daemon.flows.ruled import Ruled
 from daemon.model import Directory
 from daemon.model.objects import ObjectRef
 from daemon.proto import flow_pb2
-from ebpf.constants import Verdict
+from ebpf.constants import Point, Verdict
 from tests.unit.flows.samples import row
 
 DB = ObjectRef("NetworkPolicy", "shop", "db")
@@ -51,3 +51,18 @@ def test_an_audited_denial_is_an_event_of_a_policy() -> None:
 def test_a_rule_that_nobody_knows_any_more_names_nothing() -> None:
     flow = BUILDER.build(row(rule=99, verdict=Verdict.DROPPED), 1, None)
     assert not any(getattr(flow, name) for name in FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"), [(Verdict.DROPPED, "Shield edge/feed"), (Verdict.AUDIT, "would drop it")]
+)
+def test_at_an_uplink_the_number_is_one_of_the_shields_rules(verdict: Verdict, words: str) -> None:
+    def named(rule: int) -> str:
+        return "edge/feed" if rule == 7 else ""
+
+    clock = Clock(monotonic=lambda: 0, wall=lambda: 0)
+    builder = FlowBuilder(Directory(), "node-1", clock, ruled_by=RULES.get, shield_rule=named)
+    flow = builder.build(row(rule=7, verdict=verdict, point=Point.FROM_NETWORK), 1, None)
+    assert flow.Summary.endswith(words)
+    assert not any(getattr(flow, name) for name in FIELDS), "it is no policy"
+    assert "Shield" not in builder.build(row(rule=9, verdict=verdict, point=Point.FROM_NETWORK), 1, None).Summary

@@ -377,3 +377,14 @@ def test_a_policy_of_which_no_version_was_understood_is_named() -> None:
         assert made.source.snapshot.unread == ("NetworkPolicy shop/odd",)
 
     run(test, store)
+
+
+def test_shields_come_from_the_api_server_as_well() -> None:
+    async def test(made: World) -> None:
+        spec = {"deny": [{"name": "known", "cidrs": ["192.0.2.0/24"]}]}
+        await made.server.put({"kind": "Shield", "metadata": {"name": "edge"}, "spec": spec})
+        await made.until(lambda: bool(made.source.snapshot.shields))
+        (found,) = made.source.snapshot.shields
+        assert (str(found.ref), found.spec.deny[0].cidrs) == ("Shield edge", ("192.0.2.0/24",))
+
+    run(test)
