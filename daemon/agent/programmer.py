@@ -28,9 +28,9 @@ from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
-from daemon.model.differences import differences
+from daemon.model.shelves import Shelves, differing
 from daemon.model.snapshot import Snapshot
-from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services import Applied, PortsInForce, ServiceReconciler, ServiceTable, compile_services, every_port
 from daemon.services.datagrams import keepable, lost_datagrams
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale
@@ -58,7 +58,8 @@ class Programmer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="remora-programmer")
         self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
-        self.applied: tuple[Applied, ...] = ()
+        self.in_force: PortsInForce = Shelves()
+        """the ports in force of each Service or pod; replaced as a whole"""
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
@@ -66,7 +67,6 @@ class Programmer:
         self._attached: dict[int, Device] = {}
         self._contested: set[IPAddress] = set()
         self._ranges_due = True  # an earlier agent may have left others in the map
-        self._renamed: object = None  # what the directory was last told of the names of Services
         self._uplinks = Uplinks(datapath)
         self._released = False  # UDP flows that an earlier agent left behind were looked at
         self._second_look = False
@@ -78,6 +78,11 @@ class Programmer:
         """those that could not be closed at the last attempt"""
         self._collector: asyncio.Task[None] | None = None
         self._spreader: asyncio.Task[None] | None = None
+
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """All ports in force."""
+        return every_port(self.in_force)
 
     @property
     def watched(self) -> dict[int, str]:
@@ -203,7 +208,7 @@ class Programmer:
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
         self._services_changed()
-        self._guarded("maglev tables", lambda: self.spreading.follow(table, self._services.applied_of))
+        self._guarded("maglev tables", lambda: self.spreading.follow(table, self.in_force))
         if changes:
             log.info("services: %s", changes)
         self._backends_moved(before, table)
@@ -211,15 +216,14 @@ class Programmer:
     def _services_changed(self) -> None:
         """Bring what follows from the Services up to date, where it is concerned."""
         services = self._services
-        gone, new = differences(self.applied, services.applied)
-        self.applied = services.applied
-        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in (*gone, *new))
+        sides = differing(self.in_force, services.in_force)
+        self.in_force = services.in_force
+        ports = (one for side in sides for some in side.values() for one in some)
+        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in ports)
         if self._ranges_due:
             write_ranges(self.datapath.maps["source_ranges"], self.applied)
             self._ranges_due = False
-        if self._renamed != services.renamed:
-            self._directory.update_services(services.names(), services.frontends())
-            self._renamed = services.renamed
+        self._directory.update_services(services.names(), services.frontends())
 
     def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
         """Let go of UDP flows whose backend serves no more, also of those that lost it while no agent ran."""

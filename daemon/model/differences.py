@@ -20,13 +20,13 @@ def differences(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[list[T], lis
     """
     if before is now:
         return [], []
-    head, tail = common_ends(before, now)
+    head, tail = _common_ends(before, now)
     old = {id(one): one for one in before[head : len(before) - tail]}
     new = {id(one): one for one in now[head : len(now) - tail]}
     return [old[key] for key in old if key not in new], [new[key] for key in new if key not in old]
 
 
-def common_ends(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[int, int]:
+def _common_ends(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[int, int]:
     """How many objects are the same at the beginning, and, of the others, at the end."""
     shorter = min(len(before), len(now))
     head = 0

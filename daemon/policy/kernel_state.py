@@ -40,8 +40,8 @@ class KernelPolicy:
     """The state in force, both sides alike. Rulesets have the kernel's numbers, which outlive an agent."""
 
     epoch: int = 0
-    classes: dict[bytes, int] = field(default_factory=dict)
-    networks: dict[Network, int] = field(default_factory=dict)
+    classes: Mapping[bytes, int] = field(default_factory=dict)
+    networks: Mapping[Network, int] = field(default_factory=dict)
     rulesets: dict[int, Ruleset] = field(default_factory=dict)
     guards: dict[int, Held] = field(default_factory=dict)
 
