@@ -146,7 +146,8 @@ class Reflector(Generic[T]):
         """Put an object among the others; of one that cannot be understood the last good version stays."""
         key = wire.head(raw).key
         try:
-            into[key] = with_defaults(shared(self._decoder.decode(raw)))  # type: ignore[assignment]
+            found = shared(with_defaults(self._decoder.decode(raw)))
+            into[found.namespace, found.name] = found  # type: ignore[assignment]
             self.unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))
