@@ -76,6 +76,7 @@ class Programmer:
         """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
+        self._collect_due = self._spread_due = False
         self._collector: asyncio.Task[None] | None = None
         self._spreader: asyncio.Task[None] | None = None
 
@@ -106,9 +107,9 @@ class Programmer:
     async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
         """Make the kernel say this; problems are in `failures` and in the log, never raised."""
         await self._run(self._apply, snapshot, devices)
-        if self._collector is None or self._collector.done():
+        if self._collect_due and (self._collector is None or self._collector.done()):
             self._collector = asyncio.create_task(self._collect(), name="collect")
-        if self._spreader is None or self._spreader.done():
+        if self._spread_due and (self._spreader is None or self._spreader.done()):
             self._spreader = asyncio.create_task(self._spread(), name="spread")
         if self._second_look:
             self._second_look = False
@@ -199,6 +200,7 @@ class Programmer:
         self._sync_uplinks(devices)
         if devices != Devices():  # until devices were looked for, the guards of an earlier agent stay
             self._guarded("policies", lambda: self._sync_policies(snapshot))
+        self._collect_due, self._spread_due = bool(self._services.spare), self.spreading.due
         self.last_sync = time.monotonic() - started
         self.syncs.observe(self.last_sync)
 

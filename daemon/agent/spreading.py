@@ -28,11 +28,17 @@ class Spreading:
         self._services: Mapping[Name, Service] = Shelves()
         self._wanted: dict[Name, dict[int, bytes]] = {}
         self._begun = False
+        self._unchecked = False
 
     @property
     def pending(self) -> bool:
         """Whether a table is still to be built."""
         return self._balance.pending
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to build, to check or to delete."""
+        return self._unchecked or self.pending or bool(self.spare)
 
     @property
     def spare(self) -> int:
@@ -62,7 +68,7 @@ class Spreading:
                 self._wanted[name] = wanted
             changed = changed or wanted != before
         if changed:
-            self._begun = True
+            self._begun = self._unchecked = True
             self._balance.want({number: blob for ports in self._wanted.values() for number, blob in ports.items()})
 
     def work(self) -> None:
@@ -75,6 +81,7 @@ class Spreading:
 
     def check(self) -> None:
         """Raises MapFullError where Services are balanced at random for want of room."""
+        self._unchecked = False
         if self._balance.left_out:
             what = f"no room for the tables of {self._balance.left_out} Service ports, which are balanced at random"
             raise MapFullError(what, hint="raise maglev_rows or backends in the settings")

@@ -99,11 +99,18 @@ def differing(before: Mapping[K, V], after: Mapping[K, V]) -> tuple[dict[K, V], 
     """What is no longer, and what is new; what changed is in both. Equal is no difference."""
     if before is after:
         return {}, {}
-    pairs = [(old, new) for old, new in zip(_rows(before), _rows(after), strict=True) if old is not new]
+    pairs = _unlike(before, after)
     return _lacking(pairs), _lacking((new, old) for old, new in pairs)
 
 
-def _lacking(pairs: Iterable[tuple[dict[K, V], dict[K, V]]]) -> dict[K, V]:
+def _unlike(before: Mapping[K, V], after: Mapping[K, V]) -> list[tuple[Mapping[K, V], Mapping[K, V]]]:
+    """The shelves in the same place that are not the very same; two plain mappings are one shelf each."""
+    if not isinstance(before, Shelves) and not isinstance(after, Shelves):
+        return [(before, after)]
+    return [(old, new) for old, new in zip(_rows(before), _rows(after), strict=True) if old is not new]
+
+
+def _lacking(pairs: Iterable[tuple[Mapping[K, V], Mapping[K, V]]]) -> dict[K, V]:
     """The entries of the first of each pair that the second has not."""
     return {
         key: value

@@ -117,10 +117,11 @@ def delta_from(change: Change, number_of: NumberOf) -> Delta:
 
 def delta_of_all(state: KernelState, blocks: Mapping[Origin, Block], number_of: NumberOf) -> Delta:
     """All blocks, and everything else that the kernel holds as stale: for a kernel that was not written from here."""
-    places = {place for block in blocks.values() for place in block.places()}
-    numbers = {number_of(entry) for block in blocks.values() for entry in block.entries}
+    wanted = _in_order(blocks)
+    places = {place for block in wanted for place in block.places()}
+    numbers = {number_of(entry) for block in wanted for entry in block.entries}
     stale = [place for place in state.entries if place not in places]
-    return Delta(_in_order(blocks), stale, [number for number in state.slots if number not in numbers])
+    return Delta(wanted, stale, [number for number in state.slots if number not in numbers])
 
 
 def _in_order(blocks: Mapping[Origin, Block]) -> list[Block]:

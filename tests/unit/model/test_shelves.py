@@ -47,7 +47,7 @@ def test_the_difference_is_what_a_comparison_of_everything_finds(
     new = {key: value for key, value in after.items() if before.get(key) != value}
     assert differing(before, after) == (gone, new)
     assert differing(dict(before), after) == (gone, new)
-    assert differing(before, dict(after)) == (gone, new)
+    assert differing(before, dict(after)) == differing(dict(before), dict(after)) == (gone, new)
 
 
 def test_a_draft_in_which_nothing_was_written_is_the_very_same_mapping() -> None:
