@@ -40,7 +40,7 @@ class PolicyError(RemoraError):
 class Wanted(NamedTuple):
     """All that verdicts follow from."""
 
-    objects: tuple[tuple[KubeObject, ...], ...]
+    objects: tuple[Sequence[KubeObject], ...]
     local: tuple[Party, ...]
     names: Mapping[bytes, frozenset[str]]
     source_check: bool

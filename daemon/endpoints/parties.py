@@ -7,7 +7,7 @@ joined anew until they no longer do: it is rare, short, and not worth a second s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.endpoints.device import Devices
@@ -36,13 +36,13 @@ class PartyBook:
         self.local: tuple[Party, ...] = ()
         self.pods: dict[Name, Pod] = {}
         self.devices = Devices()
-        self._listed: tuple[Pod, ...] = ()
+        self._listed: Sequence[Pod] = ()
         self._claims: dict[IPAddress, tuple[Name, ...]] = {}
         self._contested: set[IPAddress] = set()
         self._near: set[Key] = set()  # joined with the devices when last looked at
         self._disputed: tuple[IPAddress, ...] = ()  # among the local parties
 
-    def update(self, devices: Devices, pods: tuple[Pod, ...]) -> Difference:
+    def update(self, devices: Devices, pods: Sequence[Pod]) -> Difference:
         """Take over what there is now; what changed by that."""
         gone, new = differences(self._listed, pods)
         before, was_contested = self.devices, bool(self._contested)

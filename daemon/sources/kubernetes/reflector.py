@@ -21,10 +21,11 @@ from typing import Any, Generic, TypeVar
 import httpx2
 import msgspec
 
+from daemon.model.listing import Name, name_of
 from daemon.model.objects import KubeObject
 from daemon.sources.defaults import with_defaults
 from daemon.sources.kubernetes import wire
-from daemon.sources.kubernetes.cache import Cache, Name
+from daemon.sources.kubernetes.cache import Cache
 from daemon.sources.kubernetes.resources import Resource
 from daemon.sources.kubernetes.sharing import shared
 from daemon.sources.kubernetes.wire import GONE, ApiError
@@ -147,7 +148,7 @@ class Reflector(Generic[T]):
         key = wire.head(raw).key
         try:
             found = shared(with_defaults(self._decoder.decode(raw)))
-            into[found.namespace, found.name] = found  # type: ignore[assignment]
+            into[name_of(found)] = found  # type: ignore[assignment]
             self.unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))
