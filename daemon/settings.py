@@ -12,6 +12,7 @@ import socket
 import stat
 from difflib import get_close_matches
 from enum import Enum
+from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -62,6 +63,15 @@ class OutsideMode(Enum):
     SNAT = "snat"
     DSR = "dsr"
     HYBRID = "hybrid"
+
+
+class XdpMode(Enum):
+    """Where the XDP program of a device that leads outside runs."""
+
+    OFF = "off"
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
 
 
 class SettingsError(RemoraError):
@@ -155,6 +165,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     outside_mode: OutsideMode = OutsideMode.SNAT
     """answers of other nodes' backends come back by this node (`snat`), go to the client directly (`dsr`), or directly
     for TCP alone (`hybrid`); the same on all nodes"""
+    xdp: XdpMode = XdpMode.OFF
+    """the first line on devices that lead outside: in the driver (`native`), behind it (`generic`, every device can),
+    `auto` for native where the driver can and else generic, or `off`"""
+    xdp_devices: dict[str, XdpMode] = {}
+    """the same for single devices, by name or pattern (eth*); the first that fits decides"""
+    acceleration: bool = False
+    """translate what clients outside send to Services by XDP, where it runs, before the kernel makes a socket buffer"""
     http_budget: Count = 500
     """HTTP requests a second and CPU that are told; what goes beyond is counted, and costs nothing more"""
     policy_default: PolicyDefault = PolicyDefault.ALLOW
@@ -215,12 +232,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return int(first), int(last)
 
     def node_flags(self) -> NodeFlag:
-        """What the programs must know of `outside_mode`."""
-        return {
+        """What the programs must know of `outside_mode` and `acceleration`."""
+        direct = {
             OutsideMode.SNAT: NodeFlag(0),
             OutsideMode.DSR: NodeFlag.DIRECT_TCP | NodeFlag.DIRECT_UDP,
             OutsideMode.HYBRID: NodeFlag.DIRECT_TCP,
         }[self.outside_mode]
+        return direct | (NodeFlag.ACCELERATE if self.acceleration else NodeFlag(0))
+
+    def xdp_of(self, device: str) -> XdpMode:
+        """Where the XDP program of a device is to run."""
+        return next((mode for pattern, mode in self.xdp_devices.items() if fnmatchcase(device, pattern)), self.xdp)
 
     def policy_flags(self) -> PolicyFlag:
         """The settings of policy as the programs know them."""
@@ -259,6 +281,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             rules_max=self.rules,
             http_budget=self.http_budget,
             report_interval_ns=int(self.report_interval * 1e9),
+            xdp=int({self.xdp, *self.xdp_devices.values()} != {XdpMode.OFF}),
         )
 
 

@@ -75,7 +75,7 @@ def prepare(root: Path, state: Path, options: Options, defines: tuple[str, ...] 
     for folder in (root, pins, maps):
         folder.mkdir(mode=0o700, exist_ok=True)
     flags = [*_cflags(options, maps, pins), *(f"-D{name}" for name in defines)]
-    reply = _compile([_request(unit, programs, flags, pins) for unit in source.UNITS], pins)
+    reply = _compile([_request(unit, programs, flags, pins) for unit in options.units()], pins)
     manifest = {"build": build, "schema": schema, **reply}
     temporary = state / "build.json.new"
     temporary.write_text(json.dumps(manifest))

@@ -12,6 +12,7 @@ standard output; the compiler's and the verifier's words go to standard error.
 from __future__ import annotations
 
 import ctypes as ct
+import errno
 import json
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ebpf import capabilities, libbpf
+from ebpf.errors import KernelError
+from ebpf.libbpf import ProgramType
 from ebpf.programs import PROGRAMS, Program
 
 VERIFIER_REFUSED = 3
@@ -78,9 +81,26 @@ def _pinned(request: Request) -> set[str]:
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:
-    attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
-    function = module.load_func(program.name, int(program.type), **attach)
-    libbpf.obj_pin(function.fd, pins / program.name)
+    if program.type is ProgramType.XDP:
+        fd = _load_for_fragments(module, program)
+    else:
+        attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
+        fd = module.load_func(program.name, int(program.type), **attach).fd
+    libbpf.obj_pin(fd, pins / program.name)
+
+
+def _load_for_fragments(module: Any, program: Program) -> int:
+    """Load an XDP program that takes frames of several buffers too, which BCC has no word for; old kernels: without."""
+    from bcc.libbcc import lib
+
+    name = program.name.encode()
+    code = lib.bpf_function_start(module.module, name), lib.bpf_function_size(module.module, name)
+    try:
+        return libbpf.load_program(program.type, program.name, *code, flags=libbpf.XDP_HAS_FRAGS)
+    except KernelError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return int(module.load_func(program.name, int(program.type)).fd)
 
 
 def _maps(module: Any) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class NodeFlag(IntFlag):
 
     DIRECT_TCP = 1
     DIRECT_UDP = 2
+    ACCELERATE = 4
 
 
 class EventKind(IntEnum):

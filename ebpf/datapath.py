@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from bpf_programs import ROOT
-from ebpf import attach, bpffs, build, libbpf
+from ebpf import attach, bpffs, build, libbpf, xdp
 from ebpf.build import Build
 from ebpf.constants import NodeFlag
 from ebpf.errors import KernelError, PinError
@@ -64,13 +64,15 @@ class Datapath:
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
-            if program.name not in self.build.missing
+            if program.name not in self.build.missing and (options.xdp or program.hook is not Hook.XDP)
         }
         self._netns = netns_cookie()
         self._tell_node()
         self._cgroup: Path | None = None
         self.devices: dict[int, str] = {}
         self.uplinks: dict[int, str] = {}
+        self.wires: dict[int, xdp.Mode] = {}
+        """where the uplinks that XDP runs on have it"""
 
     @property
     def flow_dtype(self) -> np.dtype[np.void]:
@@ -111,19 +113,39 @@ class Datapath:
         self._attach(ifindex, UPLINK_HOOKS)
         self.uplinks[ifindex] = name
 
+    @property
+    def has_xdp(self) -> bool:
+        """Is there a program for XDP?"""
+        return xdp.PROGRAM in self._programs
+
+    def attach_wire(self, ifindex: int, mode: xdp.Mode) -> None:
+        """Attach the XDP program to an uplink, or take it off; raises AttachError where a stranger's is there."""
+        if mode is xdp.Mode.OFF:
+            self.wires.pop(ifindex, None)
+            xdp.detach(ifindex)
+            return
+        xdp.attach(ifindex, self._programs[xdp.PROGRAM], mode)
+        self.wires[ifindex] = mode
+
     def detach_device(self, ifindex: int) -> None:
         """Take the packet programs off a device of either kind; one that is gone is fine."""
-        self.devices.pop(ifindex, None)
-        self.uplinks.pop(ifindex, None)
+        for known in (self.devices, self.uplinks, self.wires):
+            known.pop(ifindex, None)
+        xdp.detach(ifindex)
         attach.detach_tc(ifindex)
 
     def is_attached(self, ifindex: int) -> bool:
         """Do this build's own programs hang on the device?"""
-        return all(
+        return self._is_wired(ifindex) and all(
             attach.program_at(ifindex, hook) == libbpf.program_id(self._programs[program.name])
             for hook in (UPLINK_HOOKS if ifindex in self.uplinks else WORKLOAD_HOOKS)
             for program in self._loaded(hook)
         )
+
+    def _is_wired(self, ifindex: int) -> bool:
+        wanted = self.wires.get(ifindex, xdp.Mode.OFF)
+        own = wanted is not xdp.Mode.OFF and libbpf.program_id(self._programs[xdp.PROGRAM])
+        return not own or xdp.attached(ifindex) == (wanted, own)
 
     def remove_old(self) -> None:
         """Unpin what earlier builds left; call after everything was attached anew."""
@@ -138,6 +160,7 @@ class Datapath:
         for devices, hooks in ((self.devices, WORKLOAD_HOOKS), (self.uplinks, UPLINK_HOOKS)):
             for hook in hooks:
                 found += [Attachment(p.name, hook, name) for name in devices.values() for p in self._loaded(hook)]
+        found += [Attachment(xdp.PROGRAM, Hook.XDP, self.uplinks[one]) for one in self.wires if one in self.uplinks]
         return found
 
     def close(self) -> None:
@@ -160,7 +183,7 @@ class Datapath:
 
     def has_filter(self, ifindex: int) -> bool:
         """Does a program of any build of ours hang on the device? Raises AttachError."""
-        return any(attach.program_at(ifindex, hook) is not None for hook in WORKLOAD_HOOKS)
+        return _has_filter(ifindex)
 
     def _tell_node(self, **fields: np.ndarray[Any, Any] | int) -> None:
         """The programs tell the node's own processes by the namespace in which the agent runs."""
@@ -199,12 +222,18 @@ def _detach_all() -> list[str]:
     names = []
     for ifindex, name in socket.if_nameindex():
         try:
-            if any(attach.program_at(ifindex, hook) for hook in WORKLOAD_HOOKS):
+            wired, filtered = xdp.detach(ifindex), _has_filter(ifindex)
+            if filtered:
                 attach.detach_tc(ifindex)
+            if wired or filtered:
                 names.append(name)
         except KernelError as error:
             log.debug("%s", error)
     return names
+
+
+def _has_filter(ifindex: int) -> bool:
+    return any(attach.program_at(ifindex, hook) is not None for hook in WORKLOAD_HOOKS)
 
 
 def _lock(state: Path) -> IO[str]:

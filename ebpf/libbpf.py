@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -40,6 +43,7 @@ class ProgramType(IntEnum):
     """enum bpf_prog_type of the kernel's UAPI, those in use."""
 
     SCHED_CLS = 3
+    XDP = 6
     CGROUP_SKB = 8
     CGROUP_SOCK = 9
     SOCK_OPS = 13
@@ -58,6 +62,11 @@ class MapType(IntEnum):
     LPM_TRIE = 11
     SK_STORAGE = 24
     RINGBUF = 27
+
+
+XDP_HAS_FRAGS = 32
+"""load flag: the program takes frames of several buffers (BPF_F_XDP_HAS_FRAGS, Linux 5.18)"""
+_INSTRUCTION = 8  # bytes
 
 
 @cache
@@ -124,7 +133,9 @@ class ProgramInfo(ct.Structure):
     _fields_ = (
         ("type", ct.c_uint32),
         ("id", ct.c_uint32),
-        ("code", ct.c_uint8 * 184),
+        ("code", ct.c_uint8 * 56),
+        ("name", ct.c_char * 16),
+        ("maps", ct.c_uint8 * 112),
         ("run_time", ct.c_uint64),
         ("runs", ct.c_uint64),
         ("rest", ct.c_uint8 * 48),
@@ -147,6 +158,46 @@ def program_info(fd: int) -> ProgramInfo:
 def program_id(fd: int) -> int:
     """The kernel's id of a program; raises KernelError."""
     return int(program_info(fd).id)
+
+
+@contextmanager
+def program(identifier: int) -> Iterator[int]:
+    """Descriptor of the program with this id, while it is needed; raises KernelError, ENOENT where it is gone."""
+    fd = call(f"cannot open program {identifier}", "bpf_prog_get_fd_by_id", identifier)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def program_name(identifier: int) -> str:
+    """Name of the program with this id, "" where it is gone or has none; raises KernelError."""
+    try:
+        with program(identifier) as fd:
+            return bytes(program_info(fd).name).decode(errors="replace")
+    except KernelError as error:
+        if error.errno == errno.ENOENT:
+            return ""
+        raise
+
+
+class _LoadOptions(ct.Structure):
+    """struct bpf_prog_load_opts of libbpf 1.1 as far as it is written."""
+
+    _fields_ = (
+        ("sz", ct.c_size_t),
+        ("attempts", ct.c_int),
+        ("expected_attach_type", ct.c_int),
+        ("btf", ct.c_uint32 * 3),
+        ("flags", ct.c_uint32),
+    )
+
+
+def load_program(kind: ProgramType, name: str, code: int, size: int, flags: int) -> int:
+    """Load instructions (address and bytes) under our licence; raises KernelError, EINVAL for unknown flags."""
+    options = _LoadOptions(sz=ct.sizeof(_LoadOptions), flags=flags)
+    arguments = (int(kind), name.encode(), b"GPL", ct.c_void_p(code), ct.c_size_t(size // _INSTRUCTION))
+    return call(f"cannot load program {name}", "bpf_prog_load", *arguments, ct.byref(options))
 
 
 def enable_statistics() -> int:

@@ -15,6 +15,7 @@ class Hook(StrEnum):
     TC_EGRESS = "tc egress"
     UPLINK_INGRESS = "uplink tc ingress"
     UPLINK_EGRESS = "uplink tc egress"
+    XDP = "xdp"
     CGROUP = "cgroup"
     RAW_TRACEPOINT = "raw tracepoint"
 
@@ -49,6 +50,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("to_endpoint", ProgramType.SCHED_CLS, Hook.TC_EGRESS),
     Program("from_network", ProgramType.SCHED_CLS, Hook.UPLINK_INGRESS, None, _OUTSIDE),
     Program("to_network", ProgramType.SCHED_CLS, Hook.UPLINK_EGRESS, None, _OUTSIDE),
+    Program("from_wire", ProgramType.XDP, Hook.XDP, None, "nothing is kept off nor sped up by XDP"),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

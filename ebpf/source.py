@@ -18,7 +18,7 @@ from pathlib import Path
 from bpf_programs import ROOT
 
 SOURCES = ("endpoint.c", "socket.c", "tcp.c", "trace.c", "uplink.c")
-"""One file per hook. Maps are shared by name and pin."""
+"""One file per hook, of those that every agent has. Maps are shared by name and pin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ UNITS = (
     Unit("from", ("endpoint.c",), ("WITH_FROM_ENDPOINT",)),
     Unit("rest", SOURCES, ("WITH_TO_ENDPOINT",)),
 )
+WIRE = Unit("wire", ("xdp.c",), ("WITH_XDP",))
+"""made only where it is asked for: a compiler more"""
 
 _INCLUDE = re.compile(r'^#include "(include/[\w/]+\.h)"$')
 _PROGRAM = re.compile(r"^int (\w+)\(")
@@ -92,10 +94,16 @@ class Options:
     """HTTP requests a second and CPU whose heads are copied; decoding is the agent's dearest work"""
     payload_max: int = 2048
     """bytes of a message's head that are copied, a power of two; holds a TLS hello with post-quantum keys"""
+    xdp: int = 0
+    """1: there is a program for XDP"""
 
     def defines(self) -> list[str]:
         """The options as compiler arguments."""
         return [f"-D{name.upper()}={value}" for name, value in sorted(asdict(self).items())]
+
+    def units(self) -> tuple[Unit, ...]:
+        """What is compiled."""
+        return (*UNITS, WIRE) if self.xdp else UNITS
 
 
 def joined(root: Path = ROOT, sources: tuple[str, ...] = SOURCES) -> str:
@@ -131,7 +139,8 @@ def _expand(root: Path, name: str, seen: set[str]) -> str:
 
 def build_id(options: Options, features: tuple[str, ...] = (), root: Path = ROOT) -> str:
     """Hash of all that decides what the programs are: equal hash, nothing to compile (16 hex digits)."""
-    return _digest(joined(root), *options.defines(), *features, os.uname().release)
+    text = "".join(joined(root, unit.sources) for unit in options.units())
+    return _digest(text, *options.defines(), *features, os.uname().release)
 
 
 def schema_id(options: Options, root: Path = ROOT) -> str:

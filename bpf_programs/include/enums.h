@@ -57,6 +57,7 @@ enum translation_mark {
 enum node_flag {
 	NODE_DIRECT_TCP = 1, /* backends of other nodes answer clients of TCP themselves */
 	NODE_DIRECT_UDP = 2, /* and those of UDP */
+	NODE_ACCELERATE = 4, /* Services are translated by XDP where it runs */
 };
 
 /* Why a record was written. */

@@ -26,6 +26,7 @@ from daemon.agent.enforcement import Enforcement
 from daemon.agent.spreading import Spreading
 from daemon.agent.uplinks import Uplinks
 from daemon.agent.verify import Promised
+from daemon.agent.wires import Wires
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
 from daemon.model.shelves import Shelves, differing
@@ -68,6 +69,7 @@ class Programmer:
         self._contested: set[IPAddress] = set()
         self._ranges_due = True  # an earlier agent may have left others in the map
         self._uplinks = Uplinks(datapath)
+        self.wires = Wires(datapath)
         self._released = False  # UDP flows that an earlier agent left behind were looked at
         self._second_look = False
         self.sockets_closed = 0
@@ -283,14 +285,18 @@ class Programmer:
         if devices == Devices():
             return  # nobody has looked yet: what an earlier agent attached goes on serving
         self._guarded("uplinks", lambda: self._uplinks.tell(devices))
+        self._guarded("acceleration", lambda: self.datapath.tell_flags(self._settings.node_flags()))
         self._guarded("uplinks left", lambda: self._uplinks.leave(devices))
         for uplink in self._uplinks.missing(devices):
             self._guarded(f"uplink {uplink.name}", lambda uplink=uplink: self._uplinks.attach(uplink))  # type: ignore[misc]
+        for uplink in self.wires.due(devices, self._settings):
+            self._guarded(f"xdp {uplink.name}", partial(self.wires.attach, uplink, self._settings))
 
     def _restore_uplinks(self) -> None:
         for uplink in self._uplinks.restore():
             log.warning("somebody took our programs off %s; they are attached again", uplink.name)
             self._uplinks.attach(uplink)
+            self.wires.attach(uplink, self._settings)
 
     def _enter(self) -> None:
         mount = cgroup2_mount()

@@ -20,6 +20,8 @@ RELOADABLE = frozenset(
         "packet_path_runtimes",
         "packet_path_labels",
         "source_check",
+        "xdp_devices",
+        "acceleration",
         "log_level",
         "log_format",
         "verify_interval",

@@ -15,6 +15,7 @@ from daemon.model.snapshot import Severity
 from daemon.proto import remora_pb2 as pb
 from daemon.settings import Settings
 from ebpf.constants import Counter
+from ebpf.datapath import Datapath
 from ebpf.libbpf import MapType
 from ebpf.programs import Hook
 
@@ -92,7 +93,7 @@ class Subsystems:
         tracepoints = sum(one.hook is Hook.RAW_TRACEPOINT for one in attached)
         places = (
             _count(len(datapath.devices), "workload device"),
-            _count(len(datapath.uplinks), "uplink"),
+            _count(len(datapath.uplinks), "uplink") + _wires(datapath),
             f"cgroup {', '.join(cgroups)}" if cgroups else "no cgroup",
             _count(tracepoints, "tracepoint"),
         )
@@ -102,6 +103,7 @@ class Subsystems:
         datapath = self._agent.programmer.datapath
         for program, reason in datapath.build.missing.items():
             yield f"program {program} was refused by the kernel: {reason}"
+        yield from list(self._agent.programmer.wires.fallbacks.values())
         for name, table in datapath.maps.items():
             fill, most = table.fill, table.max_entries
             if table.spec.kind in _REFUSING and fill is not None and fill >= ALMOST_FULL * most:
@@ -168,6 +170,11 @@ class Subsystems:
 
     def _totals(self) -> Mapping[int, int]:
         return dict(enumerate(self._agent.programmer.datapath.counters.sums().tolist()))
+
+
+def _wires(datapath: Datapath) -> str:
+    told = [f"{datapath.uplinks[one]} {mode}" for one, mode in list(datapath.wires.items()) if one in datapath.uplinks]
+    return f" (XDP: {', '.join(told)})" if told else ""
 
 
 def _count(number: int, what: str) -> str:

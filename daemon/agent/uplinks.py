@@ -18,6 +18,7 @@ from daemon.model.workload import IPAddress
 from ebpf.addresses import pack
 from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, KernelError
+from ebpf.xdp import Mode
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,10 @@ class Uplinks:
     def _let_go(self, ifindex: int, watched: set[int]) -> None:
         """A device that became a workload's gets other programs in the same place; any other loses ours."""
         self._datapath.uplinks.pop(ifindex, None)
-        if ifindex in watched:
-            return
         try:
+            if ifindex in watched:
+                self._datapath.attach_wire(ifindex, Mode.OFF)
+                return
             self._datapath.detach_device(ifindex)
         except KernelError as error:
             log.warning("%s", error)

@@ -15,6 +15,7 @@ from ebpf import addresses, features
 from ebpf.constants import FrontendFlag
 from ebpf.datapath import Datapath, cleanup
 from ebpf.source import Options
+from tests.support.host import Host
 from tests.support.netns import TestNode, node, unique
 
 WHOAMI = Path(__file__).parents[1] / "support" / "whoami.py"
@@ -105,3 +106,12 @@ def _serve(made: TestNode, workload: str) -> None:
     server = made.popen([sys.executable, str(WHOAMI), workload, str(PORT)], workload, stdout=subprocess.PIPE)
     assert server.stdout
     assert server.stdout.readline() == b"ready\n"
+
+
+@pytest.fixture
+def host(root: None, tmp_path: Path) -> Iterator[Host]:
+    """A host of the test's own; all is unpinned at the end."""
+    made = Host(Path("/sys/fs/bpf") / unique("host"), tmp_path / "state")
+    yield made
+    made.close()
+    cleanup(made.pins, made.state)

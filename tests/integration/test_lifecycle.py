@@ -6,8 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,37 +14,12 @@ import pytest
 
 import bpf_programs
 from ebpf import addresses, features
-from ebpf.datapath import Datapath, cleanup
+from ebpf.datapath import Datapath
 from ebpf.errors import AttachError, CompileError, MapFullError, PinError, UnsupportedError, VerifierError
 from ebpf.programs import Hook
-from ebpf.source import Options
 from tests.conftest import SMALL
-from tests.support.netns import TestNode, unique
-
-
-@dataclass
-class Host:
-    """Where a datapath can be opened again and again."""
-
-    pins: Path
-    state: Path
-    opened: list[Datapath] = field(default_factory=list)
-
-    def open(self, options: Options = SMALL, programs: Path = bpf_programs.ROOT) -> Datapath:
-        self.opened.append(Datapath(self.pins, self.state, options, features.probe(), programs))
-        return self.opened[-1]
-
-    def close(self) -> None:
-        while self.opened:
-            self.opened.pop().close()
-
-
-@pytest.fixture
-def host(root: None, tmp_path: Path) -> Iterator[Host]:
-    made = Host(Path("/sys/fs/bpf") / unique("life"), tmp_path / "state")
-    yield made
-    made.close()
-    cleanup(made.pins, made.state)
+from tests.support.host import Host
+from tests.support.netns import TestNode
 
 
 @pytest.fixture

@@ -1,0 +1,73 @@
+"""The XDP program on the devices that lead outside: where it runs on each, and why not better.
+
+XDP is never needed: what it does not decide goes to TC, which does the same. So a driver that cannot, or a program of
+somebody else, costs speed and nothing more; but nobody should have to guess why, and every step back is told.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+from daemon.endpoints import Devices, Uplink
+from daemon.settings import Settings, XdpMode
+from ebpf.datapath import Datapath
+from ebpf.errors import AttachError
+from ebpf.xdp import Mode
+
+log = logging.getLogger(__name__)
+
+_MODES = {XdpMode.OFF: Mode.OFF, XdpMode.NATIVE: Mode.NATIVE, XdpMode.GENERIC: Mode.GENERIC}
+
+
+class Wires:
+    """What of it is in force; for the programmer's thread."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._datapath = datapath
+        self._done: dict[int, tuple[str, XdpMode]] = {}
+        self.fallbacks: dict[str, str] = {}
+        """device to why it does not have the mode that `auto` begins with"""
+
+    def due(self, devices: Devices, settings: Settings) -> list[Uplink]:
+        """Uplinks whose mode is to be set, once; those that an earlier agent left with another one are among them."""
+        present = {one.ifindex for one in devices.uplinks}
+        self._done = {ifindex: done for ifindex, done in self._done.items() if ifindex in present}
+        return [one for one in devices.uplinks if self._done.get(one.ifindex) != (one.name, settings.xdp_of(one.name))]
+
+    def attach(self, uplink: Uplink, settings: Settings) -> None:
+        """Set the mode of one; raises AttachError where it cannot be, and TC serves the device alone."""
+        wanted = settings.xdp_of(uplink.name)
+        self.fallbacks.pop(uplink.name, None)
+        if wanted is not XdpMode.OFF and not self._datapath.has_xdp:
+            what = f"XDP on {uplink.name}: no program for it was made"
+            raise AttachError(
+                what, hint="restart the agent, which touches no traffic; `remora status` says if it fails"
+            )
+        try:
+            self._attach(uplink, wanted)
+        except AttachError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return  # gone since it was found; the next scan will say so
+        self._done[uplink.ifindex] = uplink.name, wanted
+
+    def _attach(self, uplink: Uplink, wanted: XdpMode) -> None:
+        if wanted in _MODES:
+            self._set(uplink, _MODES[wanted])
+            return
+        try:
+            self._set(uplink, Mode.NATIVE)
+        except AttachError as error:
+            if error.errno in (errno.ENODEV, errno.EBUSY):
+                raise
+            self._set(uplink, Mode.GENERIC)
+            told = f"XDP on {uplink.name} is generic, which is slower: the driver cannot do native ({error})"
+            self.fallbacks[uplink.name] = told
+            log.warning("%s", told)
+
+    def _set(self, uplink: Uplink, mode: Mode) -> None:
+        before = self._datapath.wires.get(uplink.ifindex, Mode.OFF)
+        self._datapath.attach_wire(uplink.ifindex, mode)
+        if mode is not before:
+            log.info("XDP on %s: %s", uplink.name, mode)
