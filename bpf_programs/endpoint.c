@@ -13,6 +13,20 @@
 #include "include/policy.h"
 #include "include/translation.h"
 
+/*
+ * What is written of the packet at hand while it passes, one per CPU: in a map,
+ * because the verifier forgets what is in a map, so that the many ways to it are
+ * one from there on; and in one map, because each costs a packet two cache lines.
+ */
+struct desk {
+	struct packet packet;
+	struct news news;
+	struct ruling ruling;
+	struct course course; /* of packets from the workload */
+} __attribute__((aligned(8)));
+
+BPF_PERCPU_ARRAY(desk_scratch, struct desk, 1);
+
 static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_side *side, u64 now)
 {
 	__sync_fetch_and_add(&side->packets, wire_packets(skb));
@@ -162,17 +176,16 @@ static inline int answer_out(struct __sk_buff *skb, struct packet *p, struct pac
 }
 
 /* `q` is the packet that an ICMP error is about, 0 for what is no such error. */
-static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct packet *q, struct news *news)
+static inline int packet_out(struct __sk_buff *skb, struct desk *desk, struct packet *q)
 {
-	u32 zero = 0;
+	struct packet *p = &desk->packet;
+	struct news *news = &desk->news;
+	struct ruling *ruling = &desk->ruling;
+	struct course *course = &desk->course;
 	struct conn_key key = {};
-	struct ruling *ruling = ruling_new();
-	struct course *course = course_scratch.lookup(&zero);
 	struct conn *c;
 	u64 now = coarse_now();
 
-	if (!ruling || !course)
-		return TC_ACT_UNSPEC;
 	course->way = course->reason = course->made.hairpin = 0;
 	connection_key(&key, p, skb->ifindex, true);
 	c = connections.lookup(&key);
@@ -208,16 +221,16 @@ static inline int packet_out(struct __sk_buff *skb, struct packet *p, struct pac
 	return course->made.hairpin ? detour_turn(skb) : TC_ACT_UNSPEC;
 }
 
-static inline int packet_in(struct __sk_buff *skb, struct packet *p, struct packet *q, struct news *news)
+static inline int packet_in(struct __sk_buff *skb, struct desk *desk, struct packet *q)
 {
+	struct packet *p = &desk->packet;
+	struct news *news = &desk->news;
+	struct ruling *ruling = &desk->ruling;
 	struct conn_key key = {};
-	struct ruling *ruling = ruling_new();
 	struct conn *c;
 	u64 now = coarse_now();
 	bool turned;
 
-	if (!ruling)
-		return TC_ACT_UNSPEC;
 	connection_key(&key, p, skb->ifindex, false);
 	c = connections.lookup(&key);
 	if (c && reopens(c, p, false))
@@ -258,37 +271,36 @@ static inline void count_unread(int result)
 }
 
 /* A packet that could be read. An ICMP error that passed tells that the flow which it quotes failed. */
-static inline int watch_packet(struct __sk_buff *skb, struct packet *p, struct news *news, bool out)
+static inline int watch_packet(struct __sk_buff *skb, struct desk *desk, bool out)
 {
+	struct packet *p = &desk->packet;
 	struct packet *q = quoted_packet(skb, p);
 	int action;
 
 	if (p->marks & MARK_FRAGMENT)
 		fragment_ports(p);
-	action = out ? act(skb, p, packet_out(skb, p, q, news)) : packet_in(skb, p, q, news);
+	action = out ? act(skb, p, packet_out(skb, desk, q)) : packet_in(skb, desk, q);
 	if (q && action != TC_ACT_SHOT)
-		failure_quoted(skb, q, out, news);
+		failure_quoted(skb, q, out, &desk->news);
 	return action;
 }
 
 static inline int watch(struct __sk_buff *skb, bool out)
 {
 	u32 zero = 0;
-	struct packet *p = packet_scratch.lookup(&zero);
-	struct news *news = news_scratch.lookup(&zero);
+	struct desk *desk = desk_scratch.lookup(&zero);
 	u16 protocol = 0;
 	int action = TC_ACT_UNSPEC;
 	int result;
 
-	if (!p || !news)
+	if (!desk)
 		return TC_ACT_UNSPEC;
-	__builtin_memset(p, 0, sizeof(*p));
-	__builtin_memset(news, 0, sizeof(*news));
-	result = parse_ethernet(skb, p, &protocol);
+	__builtin_memset(desk, 0, offsetof(struct desk, course));
+	result = parse_ethernet(skb, &desk->packet, &protocol);
 	if (result == PARSE_OK)
-		result = parse_ip(skb, p, protocol);
+		result = parse_ip(skb, &desk->packet, protocol);
 	if (result == PARSE_OK) {
-		action = watch_packet(skb, p, news, out);
+		action = watch_packet(skb, desk, out);
 	} else {
 		count_unread(result);
 		if (result != PARSE_NOT_IP && policy_restricts(skb->ifindex, out)) {

@@ -15,11 +15,12 @@ import ctypes as ct
 import errno
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebpf import capabilities, libbpf
+from ebpf import capabilities, libbpf, symbols
 from ebpf.errors import KernelError
 from ebpf.libbpf import ProgramType
 from ebpf.programs import PROGRAMS, Program
@@ -41,9 +42,12 @@ class Request:
 def main() -> int:
     """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
     capabilities.keep_only(capabilities.COMPILER)
+    symbols.shorten()
+    from bcc import BPF  # here, not above: the contract is read by who has no BCC, and the request takes its time
+
     request = Request(**json.load(sys.stdin))
     try:
-        module = _compiled(request)
+        module = BPF(text=request.text, cflags=request.cflags)
     except Exception as error:
         print(error, file=sys.stderr)
         return 1
@@ -55,6 +59,7 @@ def main() -> int:
             _load(module, program, Path(request.pins))
         except Exception as error:
             if not program.optional:
+                _explain(request, program)
                 print(f"program {program.name}: {error}", file=sys.stderr)
                 return VERIFIER_REFUSED
             missing[program.name] = str(error)
@@ -62,22 +67,12 @@ def main() -> int:
     return 0
 
 
-def _compiled(request: Request) -> Any:
-    """The module. A map that another compiler pinned between BCC's look and its own pin is found the next time."""
-    from bcc import BPF  # here, not above: the flags of the request's shim must be in the environment before
+def _explain(request: Request, program: Program) -> None:
+    """Have a program refused once more, with the lines of the source beside the verifier's words."""
+    from bcc import BPF
 
-    before = _pinned(request)
-    try:
-        return BPF(text=request.text, cflags=request.cflags)
-    except Exception:
-        if _pinned(request) == before:
-            raise
-        return BPF(text=request.text, cflags=request.cflags)
-
-
-def _pinned(request: Request) -> set[str]:
-    folders = (flag.partition("=")[2].strip('"') for flag in request.cflags if flag.startswith(("-DPIN_DIR", "-DRING")))
-    return {str(path) for folder in folders for path in Path(folder).iterdir()}
+    with suppress(Exception):
+        _load(BPF(text=request.text, cflags=[*request.cflags, "-g"]), program, Path(request.pins))
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:

@@ -20,10 +20,7 @@ enum detour_result {
 	DETOUR_CLOSED = 5,  /* loadBalancerSourceRanges does not name the workload */
 };
 
-/*
- * What becomes of a packet of the workload, one per CPU. In a map for the
- * verifier's sake, as the packet itself is.
- */
+/* What becomes of a packet of the workload. */
 struct course {
 	struct detour made; /* where `way` is DETOUR_TAKEN; `hairpin` at any time */
 	u32 asked[4];       /* destination that the workload wrote */
@@ -31,8 +28,6 @@ struct course {
 	u8 way;    /* enum detour_result */
 	u8 reason; /* enum drop_reason */
 };
-
-BPF_PERCPU_ARRAY(course_scratch, struct course, 1);
 
 /*
  * A workload that is its own backend talks to the frontend on both ends: its

@@ -90,10 +90,10 @@ BPF_TABLE_PINNED("sk_storage", int, struct socket_state, sockets, 0, PIN_DIR "/s
 /* UDP socket and backend to frontend; written by connect and sendmsg, read by recvmsg, and by the agent in udp.py. */
 BPF_TABLE_PINNED("lru_hash", struct reverse_key, struct reverse, reverses, REVERSES_MAX, PIN_DIR "/reverses");
 
-/* 0 to the side of the policy maps that is in force; written by the agent, read by endpoint.c. */
+/* 0 to the policy state that is in force; written by the agent, read by endpoint.c. */
 BPF_TABLE_PINNED("array", u32, struct policy_state, policy_state, 1, PIN_DIR "/policy_state");
 
-/* Workload's device to its rulesets; written by the agent, read by endpoint.c for every packet. */
+/* Workload's device to its rulesets; written by the agent, read by endpoint.c. */
 BPF_TABLE_PINNED("hash", u32, struct guard, guards, GUARDS_MAX, PIN_DIR "/guards", BPF_F_NO_PREALLOC);
 
 /* Address to class; written by the agent, read by endpoint.c. */

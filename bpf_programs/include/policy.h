@@ -23,9 +23,10 @@
 #define POLICY_WAYS 2              /* directions in which a connection can have been opened */
 #define OTHER_DIRECTION (DIRECTION_INGRESS ^ DIRECTION_EGRESS)
 
-/* What policy says of a packet. */
+/* What policy says of a packet; zeros at first. */
 struct ruling {
-	u32 generation; /* that it was said under */
+	u32 epoch;      /* of the policy state that was asked */
+	u32 generation; /* of the guard that was asked */
 	u32 rule;       /* that decided, 0: none had to */
 	u8 reason;      /* enum drop_reason; DROP_NONE: it may pass */
 	u8 audit;       /* it may pass because the denial is only to be told */
@@ -33,31 +34,15 @@ struct ruling {
 	u8 direction;   /* enum direction in which the connection was opened, 0: no ruleset was asked */
 };
 
-/*
- * The ruling on the packet at hand, one per CPU. In a map, as the packet itself
- * is: the many ways to a ruling are one for the verifier from there on.
- */
-BPF_PERCPU_ARRAY(ruling_scratch, struct ruling, 1);
-
-static inline struct ruling *ruling_new(void)
-{
-	u32 zero = 0;
-	struct ruling *r = ruling_scratch.lookup(&zero);
-
-	if (r)
-		__builtin_memset(r, 0, sizeof(*r));
-	return r;
-}
-
 /* The side of a guard that is in force; 0: the workload has no verdict yet. */
-static inline struct isolation *policy_isolation(struct policy_state *state, u32 ifindex)
+static inline struct isolation *policy_isolation(u32 side, u32 ifindex)
 {
 	struct guard *guard = guards.lookup(&ifindex);
 	struct isolation *own;
 
 	if (!guard)
 		return 0;
-	own = &guard->side[state->epoch & 1];
+	own = &guard->side[side & 1];
 	return own->generation ? own : 0;
 }
 
@@ -124,10 +109,10 @@ static inline u8 policy_direction(struct packet *p, struct conn *c, bool out, bo
 }
 
 /* Ask the ruleset of the direction in which the connection was opened, or of either. */
-static inline void policy_judge(struct conn_key *key, struct isolation *own, u32 side, bool unsure, struct ruling *r)
+static inline void policy_judge(struct conn_key *key, struct isolation *own, bool unsure, struct ruling *r)
 {
 	bool ports = key->proto == IPPROTO_TCP_ || key->proto == IPPROTO_UDP_ || key->proto == IPPROTO_SCTP_;
-	u32 class = policy_class(key->remote, side);
+	u32 class = policy_class(key->remote, r->epoch);
 
 #pragma clang loop unroll(disable)
 	for (int way = 0; way < POLICY_WAYS; way++) {
@@ -146,19 +131,29 @@ static inline void policy_judge(struct conn_key *key, struct isolation *own, u32
 	}
 }
 
+/* Can a connection speak for the packet at all? */
+static inline bool policy_speaks(struct packet *p, struct conn *c)
+{
+	return c && !c->detoured && !policy_stateless(p);
+}
+
+static inline void policy_recall(struct conn *c, struct ruling *r)
+{
+	r->reason = c->denied;
+	r->rule = c->denied ? c->rule : 0;
+}
+
 /* What is remembered of the connection; false: the packet has to be judged. */
 static inline bool policy_remembered(struct policy_state *state, struct packet *p, struct conn *c, struct ruling *r)
 {
-	if (c->detoured)
-		return true; /* the workload talks to itself through a Service */
-	if (policy_stateless(p))
-		return !r->generation;
-	if (c->generation == r->generation) {
-		r->reason = c->denied;
-		r->rule = c->denied ? c->rule : 0;
-		return true;
-	}
-	return (state->flags & POLICY_FLAG_KEEP) && !c->denied;
+	if (!policy_speaks(p, c))
+		return c->detoured || !r->generation; /* what takes a detour is the workload's talk with itself */
+	if (c->generation == r->generation)
+		policy_recall(c, r);
+	else if (!(state->flags & POLICY_FLAG_KEEP) || c->denied)
+		return false;
+	c->epoch = r->epoch;
+	return true;
 }
 
 static inline void policy_hit(u32 rule)
@@ -174,7 +169,7 @@ static inline void policy_hit(u32 rule)
 
 /* Judge a packet of a workload that has a verdict, `own`, or that must not pass without one. */
 static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct packet *q, struct conn_key *key,
-				struct conn *c, bool out, struct isolation *own, u32 side, struct ruling *r)
+				struct conn *c, bool out, struct isolation *own, struct ruling *r)
 {
 	bool unsure = false;
 
@@ -192,33 +187,45 @@ static inline void policy_first(struct __sk_buff *skb, struct packet *p, struct 
 		r->reason = (out ? own->egress : own->ingress) ? DROP_IP_FRAGMENTATION_NOT_SUPPORTED : DROP_NONE;
 	} else if (!q || !policy_related(q, skb->ifindex, out)) {
 		r->direction = policy_direction(p, c, out, &unsure);
-		policy_judge(key, own, side, unsure, r);
+		policy_judge(key, own, unsure, r);
 	}
+}
+
+/* Ask the guard of the workload, and where that says anew, the rules. */
+static inline void policy_ask(struct __sk_buff *skb, struct packet *p, struct packet *q, struct conn_key *key,
+			      struct conn *c, bool out, struct policy_state *state, struct ruling *r)
+{
+	struct isolation *own = policy_isolation(r->epoch, skb->ifindex);
+
+	if (own)
+		r->generation = own->generation;
+	else if (state->flags & POLICY_FLAG_DENY_UNKNOWN)
+		r->generation = POLICY_UNKNOWN;
+	if (c && policy_remembered(state, p, c, r))
+		return;
+	r->judged = 1;
+	if (r->generation)
+		policy_first(skb, p, q, key, c, out, own, r);
 }
 
 /*
  * What policy says of a packet; `q` is what it quotes, being an ICMP error, and
- * `c` the connection that it belongs to; 0: it opens one.
+ * `c` the connection that it belongs to; 0: it opens one. As long as nothing that
+ * policy decides by has changed, the connection's own word is enough.
  */
 static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct packet *q, struct conn_key *key,
 				struct conn *c, bool out, struct ruling *r)
 {
 	u32 zero = 0;
 	struct policy_state *state = policy_state.lookup(&zero);
-	struct isolation *own;
 
 	if (!state)
 		return;
-	own = policy_isolation(state, skb->ifindex);
-	if (own)
-		r->generation = own->generation;
-	else if (state->flags & POLICY_FLAG_DENY_UNKNOWN)
-		r->generation = POLICY_UNKNOWN;
-	if (!c || !policy_remembered(state, p, c, r)) {
-		r->judged = 1;
-		if (r->generation)
-			policy_first(skb, p, q, key, c, out, own, state->epoch, r);
-	}
+	r->epoch = *(volatile u32 *)&state->epoch; /* once: what is asked and what is remembered must be of one state */
+	if (policy_speaks(p, c) && c->epoch == r->epoch)
+		policy_recall(c, r);
+	else
+		policy_ask(skb, p, q, key, c, out, state, r);
 	if (r->rule)
 		policy_hit(r->rule);
 	if (r->audit)
@@ -228,6 +235,7 @@ static inline void policy_check(struct __sk_buff *skb, struct packet *p, struct 
 /* Keep what was said with its connection. */
 static inline void policy_keep(struct conn *c, struct ruling *r)
 {
+	c->epoch = r->epoch;
 	c->generation = r->generation;
 	c->rule = r->rule;
 	c->denied = 0;
@@ -249,6 +257,7 @@ static inline void policy_deny(struct packet *p, struct conn *c, struct ruling *
 		count(COUNTER_POLICY_DROPPED, 1);
 	if (!c || !r->judged || (c->marks & MARK_MIDSTREAM) || policy_stateless(p))
 		return;
+	c->epoch = r->epoch;
 	c->generation = r->generation;
 	c->rule = r->rule;
 	c->denied = r->reason;
@@ -270,7 +279,7 @@ static inline bool policy_restricts(u32 ifindex, bool out)
 {
 	u32 zero = 0;
 	struct policy_state *state = policy_state.lookup(&zero);
-	struct isolation *own = state ? policy_isolation(state, ifindex) : 0;
+	struct isolation *own = state ? policy_isolation(state->epoch, ifindex) : 0;
 
 	if (!own)
 		return state && (state->flags & POLICY_FLAG_DENY_UNKNOWN);

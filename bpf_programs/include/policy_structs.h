@@ -12,7 +12,7 @@
  * force in the same instant.
  */
 struct policy_state {
-	u32 epoch; /* the side in force: 0 or 1 */
+	u32 epoch; /* counts the states; its lowest bit is the side in force */
 	u32 flags; /* enum policy_flag */
 };
 

@@ -77,9 +77,6 @@ struct news {
 	u32 detail; /* of the failure */
 };
 
-/* The news of the packet at hand; in a map for the verifier's sake, as the packet is. */
-BPF_PERCPU_ARRAY(news_scratch, struct news, 1);
-
 static inline void record_write(struct flow_event *e, struct news *news)
 {
 	e->kind = news->kind;

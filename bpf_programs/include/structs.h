@@ -74,11 +74,12 @@ struct conn {
 	u8 more_out;       /* packets from the workload that may still continue a head */
 	u8 more_in;        /* packets to the workload that may */
 	u8 denied;         /* established before policy denied it: nothing passes any more */
-	u8 pad[3];
+	u8 pad[7];
 	u32 tail_out; /* last bytes of the unfinished head, to find its end */
 	u32 tail_in;
 	u32 rule;            /* the rule that admitted or denied it, 0: none */
 	u32 generation;      /* of the guard that it was judged under, 0: none */
+	u32 epoch;           /* of the policy state under which that was last found to hold */
 	u32 srtt_us;         /* us, of the local end's socket; 0: not known */
 	u32 retransmits;     /* of the local end's socket */
 	u32 isn;             /* sequence number of the initiator's SYN */

@@ -3,7 +3,8 @@
 What is asked is compared with what was asked last, so that a change of Services, of which there may be many a second,
 costs policies nothing. The compiler is as good as the snapshot: where a place may hold policies of which no version
 was ever read, an agent that finds the policies of another in the kernel leaves them in force, because half of the
-policies may be far less than half of the protection.
+policies may be far less than half of the protection. Where no agent was before, what can be read is put in force and
+the rest told; only a kind that may not be read at all keeps a node shut whose settings want nothing to pass unjudged.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from daemon.policy.compile import PolicyCompiler
 from daemon.policy.names import Names
 from daemon.policy.parsed import ParsedPolicy
 from daemon.policy.reconcile import Changes, PolicyReconciler
-from daemon.settings import Settings
+from daemon.settings import PolicyDefault, Settings
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError
 
@@ -72,7 +73,8 @@ class Enforcement:
         """devices of this node's pods that a policy restricts, and all of them"""
         self.names = Names()
         self.answers = Answers(self.names, Path(settings.state_dir) / "names.json")
-        self._inherited = self.reconciler.guarded > 0
+        self._inherited = self.reconciler.restricted > 0
+        self._shut = settings.policy_default is PolicyDefault.DENY
         self._applied: Wanted | None = None
 
     def apply(self, snapshot: Snapshot, local: tuple[Party, ...], source_check: bool) -> None:
@@ -82,14 +84,21 @@ class Enforcement:
         if self._applied is not None and wanted.same(self._applied):
             self._applied = wanted
             return
-        if self._inherited and snapshot.unread:
-            raise _kept(snapshot.unread)
+        self._hold_back(snapshot)
         self._applied = None
         self._put(self._compiled(snapshot, local), local, source_check)
         self._applied = _wanted(snapshot, local, self.names, source_check)
-        self._inherited = False
+        self._inherited = self._shut = False
         self.revision += 1
         self.answers.keep()
+
+    def _hold_back(self, snapshot: Snapshot) -> None:
+        """Raise PolicyError where less would be enforced than before the agent came."""
+        unread = (*snapshot.withheld, *snapshot.unread)
+        if unread and (self._inherited or (self._shut and snapshot.withheld)):
+            kept = "those of the agent before stay in force" if self._inherited else "nothing passes (`policy_default`)"
+            what = f"{', '.join(unread[:3])} cannot be read and may hold policies, so {kept}"
+            raise PolicyError(what, "`sources` says why; until then no change of policies or pods is taken over")
 
     @property
     def in_force(self) -> Mapping[ObjectRef, ParsedPolicy]:
@@ -137,8 +146,3 @@ class Enforcement:
 def _wanted(snapshot: Snapshot, local: tuple[Party, ...], names: Names, source_check: bool) -> Wanted:
     policies = snapshot.policies, snapshot.cluster_policies
     return Wanted((*policies, snapshot.pods, snapshot.namespaces, snapshot.nodes), local, names.view, source_check)
-
-
-def _kept(unread: Sequence[str]) -> PolicyError:
-    what = f"{', '.join(unread[:3])} cannot be read and may hold policies, so those of the agent before stay in force"
-    return PolicyError(what, "repair or remove it; until then no change of policies or pods is taken over")

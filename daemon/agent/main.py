@@ -34,14 +34,15 @@ def run(config: Path | None) -> None:
     loaded = settings.load(config)
     logs.begin(loaded)
     _give_up_power()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, never used here, starts one per processor
     from ebpf import datapath, features  # in this thread: two that import the same modules at once may block each other
 
-    def opened() -> datapath.Datapath:
-        return datapath.Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), features.probe())
+    def opened(found: features.Features) -> datapath.Datapath:
+        return datapath.Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), found)
 
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
-            opening = starter.submit(opened)
+            opening = starter.submit(opened, features.probe())  # here: beside imports each call waits for its turn
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from daemon.agent.unreached import unguarded, unreached
+from daemon.model.objects import Pod
 from daemon.model.snapshot import Severity
 from daemon.proto import remora_pb2 as pb
 from daemon.settings import Settings
@@ -58,8 +60,8 @@ class Subsystems:
         parts: tuple[tuple[str, str, list[str]], ...] = (
             ("datapath", self._datapath(), [*self._datapath_warnings(), *steps.get("datapath", [])]),
             ("services", self._services(), [*steps.get("services", []), *self._service_warnings()]),
-            ("policy", self._policy(), steps.get("policy", [])),
-            ("endpoints", self._endpoints(), steps.get("endpoints", [])),
+            ("policy", self._policy(), [*steps.get("policy", []), *self._policy_warnings()]),
+            ("endpoints", self._endpoints(), [*steps.get("endpoints", []), *self._endpoint_warnings()]),
             ("sources", self._sources(), list(self._source_warnings())),
             ("flows", self._flows(), list(self._flow_warnings())),
             ("api", self._api(), []),
@@ -131,10 +133,26 @@ class Subsystems:
         dropped, audited = int(totals[Counter.POLICY_DROPPED]), int(totals[Counter.POLICY_AUDITED])
         return f"{said}; {dropped:,} packets denied, {audited:,} audited"
 
+    def _policy_warnings(self) -> Iterator[str]:
+        withheld = self._agent.source.snapshot.withheld
+        if withheld and "policies" not in self._agent.programmer.failures:
+            yield f"{', '.join(withheld)} cannot be read: what they restrict is not restricted (`sources` says why)"
+
     def _endpoints(self) -> str:
         known = self._agent.directory.workloads()
         local = sum(bool(one.ifindex) for one in known)
-        return f"{_count(len(known), 'workload')}, {local} of them on this node"
+        beyond = self._unreached()
+        no_device = f"; no device leads to {_some(beyond)}: neither seen nor guarded" if beyond else ""
+        return f"{_count(len(known), 'workload')}, {local} of them on this node{no_device}"
+
+    def _endpoint_warnings(self) -> Iterator[str]:
+        if beyond := unguarded(self._unreached(), self._agent.programmer.policies.table):
+            what = f"policies restrict {_some(beyond)}, and no device of this node leads there"
+            yield f"{what} (macvlan, ipvlan, SR-IOV?): they are not enforced; give such pods a veth"
+
+    def _unreached(self) -> list[Pod]:
+        agent = self._agent
+        return unreached(agent.source.snapshot.pods, agent.devices, agent.settings.node)
 
     def _sources(self) -> str:
         source = self._agent.source
@@ -170,6 +188,12 @@ class Subsystems:
 
     def _totals(self) -> Mapping[int, int]:
         return dict(enumerate(self._agent.programmer.datapath.counters.sums().tolist()))
+
+
+def _some(pods: Sequence[Pod]) -> str:
+    """The first few by name, and how many more."""
+    names = [f"{pod.namespace}/{pod.name}" for pod in pods[:3]]
+    return ", ".join([*names, *([f"{len(pods) - 3} more pods"] if len(pods) > 3 else [])])
 
 
 def _wires(datapath: Datapath) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from daemon.agent.operate import Operate
 from daemon.agent.report import Reporter
 from daemon.agent.services_view import services
 from daemon.agent.subsystems import Subsystems
+from daemon.agent.unreached import unreached
 from daemon.api import EventLog
 from daemon.flows.builder import FlowBuilder
 from daemon.flows.clock import Clock
@@ -54,7 +55,7 @@ PURPOSES = {
     "owners": "connection to process and service",
     "sockets": "socket to owner and translation",
     "reverses": "UDP socket and backend to frontend",
-    "policy_state": "which side of the policy maps is in force",
+    "policy_state": "which state of the policy maps is in force",
     "guards": "workload's device to its rulesets",
     "classes": "address to policy class",
     "networks": "network to policy class",
@@ -224,6 +225,12 @@ class View:
             metrics_port=int(address.rpartition(":")[2]) if address else 0,
             subsystems=subsystems,
         )
+
+    def unreached(self) -> Collection[tuple[str, str]]:
+        """Namespace and name of this host's pods that none of its devices leads to."""
+        agent = self._agent
+        found = unreached(agent.source.snapshot.pods, agent.devices, agent.settings.node)
+        return {(pod.namespace, pod.name) for pod in found}
 
     def maps(self) -> Sequence[pb.Map]:
         """Kernel maps and how full they are."""

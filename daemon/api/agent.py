@@ -72,7 +72,8 @@ class AgentService(remora_pb2_grpc.AgentServicer):
     async def ListEndpoints(
         self, request: remora_pb2.ListEndpointsRequest, context: Any
     ) -> remora_pb2.ListEndpointsResponse:
-        return remora_pb2.ListEndpointsResponse(endpoints=listings.endpoints(self._view.directory))
+        listed = listings.endpoints(self._view.directory, self._view.unreached())
+        return remora_pb2.ListEndpointsResponse(endpoints=listed)
 
     async def ListIdentities(
         self, request: remora_pb2.ListIdentitiesRequest, context: Any

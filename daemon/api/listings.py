@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from daemon.model import HOST, WORLD, Directory, Workload
 from daemon.proto import remora_pb2
 
 
-def endpoints(directory: Directory) -> list[remora_pb2.Endpoint]:
+def endpoints(directory: Directory, unreached: Collection[tuple[str, str]]) -> list[remora_pb2.Endpoint]:
     """Every workload, those of this host first, then by namespace and name."""
     ordered = sorted(directory.workloads(), key=lambda one: (not one.ifindex, one.namespace, one.name, one.id))
-    return [_endpoint(one) for one in ordered]
+    return [_endpoint(one, (one.namespace, one.name) in unreached) for one in ordered]
 
 
-def _endpoint(workload: Workload) -> remora_pb2.Endpoint:
+def _endpoint(workload: Workload, unreached: bool) -> remora_pb2.Endpoint:
     return remora_pb2.Endpoint(
         number=workload.id,
         identity=workload.identity,
@@ -25,6 +26,7 @@ def _endpoint(workload: Workload) -> remora_pb2.Endpoint:
         owners=[remora_pb2.Owner(kind=owner.kind, name=owner.name) for owner in workload.owners],
         device=workload.device,
         ifindex=workload.ifindex,
+        unreached=unreached,
     )
 
 

@@ -8,7 +8,7 @@ coroutine and does so elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from daemon.api.events import EventLog
@@ -86,6 +86,10 @@ class AgentView(Protocol):
 
     def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
         """Files for a report of a problem, name and content; maps with that many entries."""
+        ...
+
+    def unreached(self) -> Collection[tuple[str, str]]:
+        """Namespace and name of this host's pods that none of its devices leads to."""
         ...
 
     def maps(self) -> Sequence[remora_pb2.Map]:

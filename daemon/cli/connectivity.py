@@ -1,4 +1,4 @@
-"""`remora connectivity test`: steer, guard and watch, end to end against the running agent of this host."""
+"""`remora connectivity test`: steer, guard and watch, end to end against a running agent."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ if TYPE_CHECKING:
 
 @click.group("connectivity")
 def command() -> None:
-    """Does the agent of this host do its work, end to end."""
+    """Does the agent do its work, end to end."""
 
 
 @command.command("test")
 @options.server_option
 @options.output_option
-def test(server: Server, output: str) -> int:
+@click.option("--kubernetes", is_flag=True, help="With short-lived pods on the agent's node, made by your own rights.")
+@click.option("--kubeconfig", default="", metavar="FILE", help="Whose rights; else $KUBECONFIG or ~/.kube/config.")
+@click.option("--image", default="", help="Image of remora for the pods; else that of the agent's pod.")
+def test(server: Server, output: str, kubernetes: bool, kubeconfig: str, image: str) -> int:
     """Check steer, guard and watch with short-lived namespaces and one manifest file; removes both again.
 
     Works with an agent that reads a folder of manifests. Traffic stays on a bridge of the test's own; objects of
-    others are not touched. Exit codes: 0 all well, 1 a check failed, 3 agent not reachable.
+    others are not touched. With --kubernetes it makes pods, Services and a policy in a namespace of its own instead,
+    for an agent that listens to an API server. Exit codes: 0 all well, 1 a check failed, 3 agent not reachable.
     """
-    from daemon.connectivity import Target, run
+    from daemon.connectivity import Target, run, run_in_cluster
     from daemon.demo.signals import Interrupted
+    from daemon.sources.kubernetes.config import access
     from ebpf.errors import RemoraError
 
     results: list[Result] = []
@@ -47,7 +52,8 @@ def test(server: Server, output: str) -> int:
     try:
         with connect(server) as client:
             status = client.agent.Status(remora_pb2.StatusRequest(), timeout=client.timeout)
-            well = run(Target(client.agent, agent_pid(server), status), tell)
+            target = Target(client.agent, agent_pid(server), status)
+            well = run_in_cluster(target, access(kubeconfig, ""), image, tell) if kubernetes else run(target, tell)
     except RemoraError as error:
         raise CliError(str(error)) from error
     except Interrupted as signal:

@@ -42,7 +42,8 @@ def endpoint_rows(answer: remora_pb2.ListEndpointsResponse) -> str:
         name = f"{one.namespace}/{one.name}" if one.namespace else one.name
         addresses = ",".join(one.addresses) or "-"
         labels = ",".join(label for label in one.labels if not label.startswith(_NAMESPACE_LABEL))
-        rows.append([name, str(one.number), str(one.identity), one.device or "-", addresses, labels])
+        device = one.device or ("none here" if one.unreached else "-")
+        rows.append([name, str(one.number), str(one.identity), device, addresses, labels])
     return fitted(rows)
 
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
-from daemon.connectivity.objects import CLOSED_PORT, DNS_NAME, NAMESPACE, POLICY, PORT
+from daemon.connectivity.objects import BACKENDS, CLOSED_PORT, DNS_NAME, NAMESPACE, POLICY, PORT, Plan
 from daemon.connectivity.results import FailedError, SkippedError
-from daemon.connectivity.site import Site
+from daemon.demo.signals import Rest
 from daemon.proto import flow_pb2, observer_pb2, remora_pb2, remora_pb2_grpc
 
 REQUESTS = 12  # connections by which both backends are found: all to one happens once in two thousand times
@@ -37,11 +37,26 @@ class Check:
     test: Test
 
 
+class Place(Protocol):
+    """Where the pods of a test are: namespaces of this host, or a cluster."""
+
+    @property
+    def plan(self) -> Plan:
+        """Their addresses, and those of the Services."""
+
+    @property
+    def rest(self) -> Rest:
+        """For waits that a signal ends."""
+
+    def ask(self, pod: str, *arguments: str) -> list[dict[str, Any]]:
+        """What a client in a pod tells; raises FailedError for one that does not end, Interrupted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stand:
     """What a check works with."""
 
-    site: Site
+    site: Place
     agent: remora_pb2_grpc.AgentStub
 
     def flow(self, fits: Callable[[remora_pb2.FlowItem], bool], what: str, since: int, hint: str) -> Any:
@@ -78,6 +93,7 @@ def found(stand: Stand) -> str:
         pods = {one.name for one in endpoints if one.namespace == NAMESPACE and one.ifindex}
         names = {one.name for one in services if one.namespace == NAMESPACE}
         missing = [*sorted(set(stand.site.plan.pods) - pods), *sorted(set(stand.site.plan.services) - names)]
+        missing += [f"backends of {name}" for name in names if _backends(services, name) < BACKENDS.get(name, 0)]
         if not missing:
             return f"{len(pods)} pods at their devices, {len(names)} Services"
         if time.monotonic() > deadline:
@@ -94,13 +110,13 @@ def cluster_ip6(stand: Stand) -> str:
     """The same over IPv6."""
     vips = stand.site.plan.services["echo"]
     if len(vips) < 2:
-        raise SkippedError("IPv6 is switched off on this host")
+        raise SkippedError("Services have no IPv6 here")
     return _both(stand, vips[1], 80)
 
 
 def node_port(stand: Stand) -> str:
     """Both backends answer under the node's address."""
-    return _both(stand, stand.site.gateway(), stand.site.plan.node_port)
+    return _both(stand, stand.site.plan.node_address, stand.site.plan.node_port)
 
 
 def affinity(stand: Stand) -> str:
@@ -125,7 +141,7 @@ def empty(stand: Stand) -> str:
 
 def allowed(stand: Stand) -> str:
     """The policy lets in whom it names."""
-    (told,) = stand.site.ask("client", "http", stand.site.address("vault"), str(PORT), "1")
+    (told,) = stand.site.ask("client", "http", stand.site.plan.address("vault"), str(PORT), "1")
     if told["error"]:
         raise FailedError(f"the policy allows it, got {told['error']}", "remora observe --verdict DROPPED --last 20")
     return f"{told['answer']} answered"
@@ -134,7 +150,7 @@ def allowed(stand: Stand) -> str:
 def denied(stand: Stand) -> str:
     """The policy keeps out whom it does not name, and the flow names the policy."""
     since = time.time_ns()
-    (told,) = stand.site.ask("stranger", "http", stand.site.address("vault"), str(PORT), "1")
+    (told,) = stand.site.ask("stranger", "http", stand.site.plan.address("vault"), str(PORT), "1")
     if not told["error"]:
         raise FailedError("the policy denies it, and it was answered", "remora status: policy, sources")
     item = stand.flow(
@@ -157,7 +173,12 @@ def flow(stand: Stand) -> str:
     since = time.time_ns()
     _one(stand, stand.site.plan.services["echo"][0], 80)
     item = stand.flow(
-        lambda one: one.response.flow.source.pod_name == "client" and one.extra.pid > 0 and one.extra.handshake_ns > 0,
+        lambda one: (
+            one.response.flow.source.pod_name == "client"
+            and _ports(one) == PORT
+            and one.extra.pid > 0
+            and one.extra.handshake_ns > 0
+        ),
         "the connection with its process and handshake",
         since,
         "remora status: flows; remora observe --last 20",
@@ -202,7 +223,7 @@ def http_request(stand: Stand) -> str:
 def failure(stand: Stand) -> str:
     """A connection to a port where nobody listens is told with its reason."""
     since = time.time_ns()
-    (told,) = stand.site.ask("client", "http", stand.site.address("echo-1"), str(CLOSED_PORT), "1")
+    (told,) = stand.site.ask("client", "http", stand.site.plan.address("echo-1"), str(CLOSED_PORT), "1")
     if told["error"] != "ECONNREFUSED":
         raise FailedError(f"expected ECONNREFUSED, got {told['error'] or told['answer']}", "remora observe --last 20")
     item = stand.flow(
@@ -227,6 +248,11 @@ CHECKS: Sequence[Check] = (
     Check("watch", "an HTTP request with latency", http_request),
     Check("watch", "a failed connection with its reason", failure),
 )
+
+
+def _backends(services: Iterable[remora_pb2.Service], name: str) -> int:
+    """The fewest that a frontend of the test's Service has."""
+    return min(len(one.backends) for one in services if (one.namespace, one.name) == (NAMESPACE, name))
 
 
 def _both(stand: Stand, address: str, port: int) -> str:

@@ -14,6 +14,8 @@ POLICY = "only-the-client"
 PORT = 8080  # of the servers
 CLOSED_PORT = 8099  # where nobody listens
 DNS_NAME = "whoami.remora-connectivity.test"
+BACKENDS = {"echo": 2, "sticky": 2, "names": 1}
+"""endpoints of each Service that has any"""
 PODS = ("client", "stranger", "echo-1", "echo-2", "vault", "names")
 
 _HEAD = "# Of `remora connectivity test`, which removes it when it ends. Safe to delete.\n"
@@ -28,6 +30,11 @@ class Plan:
     pods: Mapping[str, Sequence[str]]
     services: Mapping[str, Sequence[str]]
     node_port: int
+    node_address: str
+
+    def address(self, pod: str) -> str:
+        """A pod's first address."""
+        return self.pods[pod][0]
 
     def manifest(self) -> str:
         """All objects as one file."""

@@ -55,21 +55,19 @@ def attempt(work: Callable[[], str]) -> dict[str, object]:
 
 def requests(address: str, port: int, count: int) -> list[dict[str, object]]:
     """So many requests, fewer where one is not answered in time: the others would not be either."""
-    told: list[dict[str, object]] = []
-    while len(told) < count and not (told and told[-1]["error"] == "timeout"):
-        told.append(attempt(lambda: http_request(address, port)))
-    return told
+    answers: list[dict[str, object]] = []
+    while len(answers) < count and not (answers and answers[-1]["error"] == "timeout"):
+        answers.append(attempt(lambda: http_request(address, port)))
+    return answers
 
 
-def main(arguments: list[str]) -> None:
-    """Do what the arguments say."""
+def told(arguments: list[str]) -> list[dict[str, object]]:
+    """What came of what the arguments say."""
     kind, where, *rest = arguments
     if kind == "dns":
-        told = [attempt(lambda: dns_query(where, rest[0]))]
-    else:
-        told = requests(where, int(rest[0]), int(rest[1]))
-    print(json.dumps(told), flush=True)
+        return [attempt(lambda: dns_query(where, rest[0]))]
+    return requests(where, int(rest[0]), int(rest[1]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps(told(sys.argv[1:])), flush=True)

@@ -11,11 +11,14 @@ from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM
 from socket import socket as Socket
 
 from daemon.connectivity.checks import CHECKS, Check, Stand, found
+from daemon.connectivity.cluster import ClusterSite
 from daemon.connectivity.objects import NAMESPACE
 from daemon.connectivity.results import FailedError, Outcome, Result, SkippedError
 from daemon.connectivity.site import Site
 from daemon.demo.signals import resting
 from daemon.proto import remora_pb2, remora_pb2_grpc
+from daemon.sources.kubernetes.config import Access
+from daemon.sources.kubernetes.session import Session
 from ebpf.errors import RemoraError
 
 NODE_PORTS = range(32700, 32768)  # the upper end of the usual range, that is given out last
@@ -29,7 +32,7 @@ class ConnectivityError(RemoraError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An agent of this host: its stub, its process, and its state as it was before the test."""
+    """An agent: its stub, its process (0: none of this host), and its state as it was before the test."""
 
     agent: remora_pb2_grpc.AgentStub
     pid: int
@@ -43,9 +46,7 @@ class Target:
             what = (
                 f"this agent takes its objects from {source.kind} {source.path}, and the test writes to a folder only"
             )
-            raise ConnectivityError(
-                what, "a test with short-lived pods is not there yet; use remora verify and observe"
-            )
+            raise ConnectivityError(what, "remora connectivity test --kubernetes makes pods in the cluster instead")
         return Path(source.path)
 
     @property
@@ -68,12 +69,25 @@ def run(target: Target, tell: Tell) -> bool:
         node, port = target.status.node.rpartition("/")[2], _node_port(target)
         with Site(target.pid, target.cgroup, target.folder, node, port, rest) as site:
             site.write_file()
-            stand = Stand(site, target.agent)
-            first = _made(Check("agent", "finds what the test made", found), stand)
-            tell(first)
-            if first.outcome is Outcome.FAILED:
-                return False
-            return _all(CHECKS, stand, tell)
+            return _checked(Stand(site, target.agent), tell)
+
+
+def run_in_cluster(target: Target, access: Access, image: str, tell: Tell) -> bool:
+    """The same with pods in the cluster, on the agent's node; `image` "" is that of the agent.
+
+    Raises ClusterError, and Interrupted when a signal came; everything is removed in any case.
+    """
+    node = target.status.node.rpartition("/")[2]
+    with resting() as rest, Session(access) as session, ClusterSite(session, node, image, rest) as site:
+        return _checked(Stand(site, target.agent), tell)
+
+
+def _checked(stand: Stand, tell: Tell) -> bool:
+    first = _made(Check("agent", "finds what the test made", found), stand)
+    tell(first)
+    if first.outcome is Outcome.FAILED:
+        return False
+    return _all(CHECKS, stand, tell)
 
 
 def _all(checks: Iterable[Check], stand: Stand, tell: Tell) -> bool:

@@ -117,14 +117,6 @@ class Site:
             raise FailedError(f"the client in {pod} could not run", "its error is above")
         return told
 
-    def address(self, pod: str) -> str:
-        """A pod's IPv4 address."""
-        return self.plan.pods[pod][0]
-
-    def gateway(self) -> str:
-        """The node's own IPv4 address on the bridge."""
-        return str(self._guest.gateways[0].ip)
-
     def _way(self) -> Path:
         """The agent's folder by our own mounts where they show the same: the agent's may be read-only."""
         seen = Path(f"/proc/{self.pid}/root{self.folder}")
@@ -148,6 +140,7 @@ class Site:
                 for index, name in enumerate(_SERVICES)
             },
             node_port=self.node_port,
+            node_address=str(self._guest.gateways[0].ip),
         )
 
     def _serve(self, pod: str) -> subprocess.Popen[bytes]:

@@ -55,6 +55,8 @@ class Snapshot:
     cluster_policies: Sequence[ClusterNetworkPolicy] = ()
     unread: tuple[str, ...] = ()
     """where policies may be of which no version was ever read"""
+    withheld: tuple[str, ...] = ()
+    """whole kinds of policies that the source was never allowed to read"""
 
     def node(self, name: str) -> NodeObject | None:
         """The Node of that name, None where the source has none."""

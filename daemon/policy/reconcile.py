@@ -94,6 +94,7 @@ class PolicyReconciler:
         self._held: KernelPolicy | None = read_policy(maps)
         self._next_number = max(self._held.rulesets, default=0) + 1
         self._generation = max((one.generation for one in self._held.guards.values()), default=0)
+        self._held.epoch += 2  # the same side, and connections ask anew: what holds for them may hang on the settings
         write_state(maps, self._held.epoch, self._flags)
 
     @property
@@ -102,9 +103,10 @@ class PolicyReconciler:
         return self._numbers
 
     @property
-    def guarded(self) -> int:
-        """Devices that a state in force restricts or leaves free."""
-        return len(self._held.guards) if self._held else 0
+    def restricted(self) -> int:
+        """Devices that the state in force restricts."""
+        guards = self._held.guards.values() if self._held else ()
+        return sum(bool(one.ingress or one.egress) for one in guards)
 
     def first_numbers(self) -> FirstNumbers:
         """Where a compiler begins to count, so that no number of an agent before comes to mean something else."""
@@ -160,7 +162,7 @@ class PolicyReconciler:
         plan.put = {number: one for number, one in rulesets.items() if number not in before.rulesets}
         plan.drop = [number for number in before.rulesets if number not in rulesets]
         if plan.flips:
-            after.epoch ^= 1
+            after.epoch += 1
         return plan
 
     def _guards(self, plan: _Plan, guards: Mapping[int, Guard], numbers: Mapping[int, int]) -> dict[int, Held]:
@@ -215,7 +217,7 @@ class PolicyReconciler:
         old, new = Covers(before.networks), Covers(after.networks)
 
         def both(was: T, becomes: T) -> tuple[T, T]:
-            return (becomes, was) if before.epoch else (was, becomes)
+            return (becomes, was) if before.side else (was, becomes)
 
         self._put_addresses(
             plan.addresses,

@@ -560,7 +560,7 @@ class ListEndpointsResponse(_message.Message):
     def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("number", "identity", "namespace", "name", "addresses", "labels", "owners", "device", "ifindex")
+    __slots__ = ("number", "identity", "namespace", "name", "addresses", "labels", "owners", "device", "ifindex", "unreached")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -570,6 +570,7 @@ class Endpoint(_message.Message):
     OWNERS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     IFINDEX_FIELD_NUMBER: _ClassVar[int]
+    UNREACHED_FIELD_NUMBER: _ClassVar[int]
     number: int
     identity: int
     namespace: str
@@ -579,7 +580,8 @@ class Endpoint(_message.Message):
     owners: _containers.RepeatedCompositeFieldContainer[Owner]
     device: str
     ifindex: int
-    def __init__(self, number: _Optional[int] = ..., identity: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., device: _Optional[str] = ..., ifindex: _Optional[int] = ...) -> None: ...
+    unreached: bool
+    def __init__(self, number: _Optional[int] = ..., identity: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., device: _Optional[str] = ..., ifindex: _Optional[int] = ..., unreached: _Optional[bool] = ...) -> None: ...
 
 class Owner(_message.Message):
     __slots__ = ("kind", "name")

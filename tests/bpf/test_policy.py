@@ -183,6 +183,20 @@ def test_established_connections_stay_where_the_setting_says_so(gate: Gate) -> N
     assert not gate.sends(gate.out(tcp(40001, 80)))
 
 
+def test_what_passed_under_other_settings_is_judged_by_those_of_the_next_agent(gate: Gate) -> None:
+    gate.settings(PolicyFlag.KEEP)
+    gate.rules(egress=[allow(FRIEND)])
+    assert gate.sends(gate.out(tcp(40000, 80)))
+    gate.rules(egress=[])
+    assert gate.sends(gate.out(tcp(40000, 80, "PA")))
+    gate.settings(PolicyFlag(0))
+    assert not gate.sends(gate.out(tcp(40000, 80, "PA")))
+    gate.policies.apply(gate.table, {})
+    assert gate.sends(gate.out(udp(40000, 53)))
+    gate.settings(PolicyFlag.DENY_UNKNOWN)
+    assert not gate.sends(gate.out(udp(40000, 53)))
+
+
 def test_what_passed_before_the_first_verdict_is_judged_when_it_comes(gate: Gate) -> None:
     gate.policies.apply(gate.table, {})
     assert gate.gets(gate.into(tcp(40000, 80)))

@@ -14,6 +14,9 @@ import msgspec
 import pytest
 import yaml
 
+from daemon.connectivity import cluster_objects
+from daemon.connectivity.cluster import AGENTS
+from daemon.connectivity.objects import PODS
 from daemon.settings import Settings, parse
 from daemon.sources.kubernetes.resources import RESOURCES
 from ebpf.capabilities import AGENT
@@ -23,6 +26,7 @@ MODELS = {
     "v1": "core_v1",
     "apps/v1": "apps_v1",
     "rbac.authorization.k8s.io/v1": "rbac_v1",
+    "networking.k8s.io/v1": "networking_v1",
 }
 POLICIES = {
     ("networking.k8s.io", "networkpolicies"),
@@ -106,10 +110,25 @@ def test_the_check_finds_a_mistake(path: str, value: Any) -> None:
         check(wrong)
 
 
+def test_the_objects_of_the_connectivity_test_are_what_the_api_takes() -> None:
+    check(cluster_objects.namespace())
+    check(cluster_objects.policy())
+    for one in (*cluster_objects.services(), *(cluster_objects.pod(name, "n", "i", "10.96.0.1") for name in PODS)):
+        check(one)
+
+
+def test_the_connectivity_test_finds_the_agents_pod_and_what_is_in_its_image() -> None:
+    key, _, value = AGENTS.partition("=")
+    assert DAEMON_SET["spec"]["template"]["metadata"]["labels"][key] == value
+    (container,) = cluster_objects.pod("client", "n", "i", "10.96.0.1")["spec"]["containers"]
+    command = (FOLDER.parent / "container" / "remora").read_text()
+    assert all(word in command for word in (*container["command"][:3], container["env"][0]["value"]))
+
+
 def test_the_agent_may_read_what_it_asks_for_and_nothing_else() -> None:
     asked = {(one.path.split("/")[2] if one.path.startswith("/apis/") else "", one.name) for one in RESOURCES}
     rules = WRITTEN["base/rbac.yaml ClusterRole"]["rules"]
-    assert all(rule["verbs"] == ["get", "list", "watch"] for rule in rules)
+    assert all(rule["verbs"] == ["list", "watch"] for rule in rules)
     assert all(set(rule) == {"apiGroups", "resources", "verbs"} for rule in rules)
     allowed = [(group, one) for rule in rules for group in rule["apiGroups"] for one in rule["resources"]]
     assert len(allowed) == len(set(allowed))

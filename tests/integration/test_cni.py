@@ -56,6 +56,10 @@ class Pods:
         """What the agent lists, by name."""
         return {one["name"]: one for one in self.agent.json("endpoint", "list").get("endpoints", [])}
 
+    def part(self, name: str) -> Any:
+        """One of the parts in `remora status`."""
+        return next(one for one in self.agent.status()["subsystems"] if one["name"] == name)
+
     def address(self, name: str) -> str:
         return str(self.node.spaces[name].addresses[0].ip)
 
@@ -133,7 +137,25 @@ def test_a_pod_with_a_veth_is_found_named_seen_and_served(pods: Pods) -> None:
 def test_a_pod_with_a_macvlan_is_served_and_named_but_has_no_device_to_be_seen_at(pods: Pods) -> None:
     assert pods.asked() == "server"
     known = pods.endpoints()
-    assert not any(known.get(name, {}).get("ifindex") for name in PAIR)
+    assert not any(known[name].get("ifindex") for name in PAIR)
+    assert all(known[name]["unreached"] for name in PAIR)
+    assert "none here" in pods.agent.remora("endpoint", "list")
+    assert "no device leads to shop/client, shop/server: neither seen nor guarded" in pods.part("endpoints")["words"]
+
+
+@pytest.mark.parametrize("pods", ["macvlan"], indirect=True)
+def test_a_policy_for_a_pod_with_a_macvlan_is_told_not_to_be_enforced(pods: Pods) -> None:
+    assert "warnings" not in pods.part("endpoints")
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "nobody", "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"]},
+    }
+    (pods.agent.manifests / "policy.yaml").write_text(manifests.dump(policy))
+    (warning,) = pods.agent.until(lambda: pods.part("endpoints").get("warnings"))
+    assert warning.startswith("policies restrict shop/server, and no device of this node leads there")
+    assert pods.asked() == "server"
 
 
 @pytest.mark.parametrize("pods", ["ptp"], indirect=True)

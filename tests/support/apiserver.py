@@ -13,27 +13,14 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
-import struct
+import ssl
 from bisect import bisect_right
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-Object = dict[str, Any]
-Name = tuple[str, str]
-
-PATHS = {
-    "Service": "/api/v1/services",
-    "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
-    "Pod": "/api/v1/pods",
-    "Namespace": "/api/v1/namespaces",
-    "Node": "/api/v1/nodes",
-    "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
-    "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
-}
+from tests.support import apiserver_http as http
+from tests.support.apiserver_objects import Objects
+from tests.support.apiserver_store import PATHS, Change, Object, Selection, Store
 
 
 class Fault(Exception):
@@ -44,125 +31,43 @@ class Fault(Exception):
         self.reset = reset
 
 
-@dataclass(frozen=True)
-class Change:
-    """An entry of the log; `before` is the object that was replaced or removed."""
-
-    version: int
-    path: str
-    object: Object
-    before: Object | None
-    deleted: bool = False
-
-
-@dataclass
-class Store:
-    """Objects and their history."""
-
-    version: int = 1
-    objects: dict[str, dict[Name, Object]] = field(default_factory=lambda: {path: {} for path in PATHS.values()})
-    log: list[Change] = field(default_factory=list)
-    lost: int = 0
-    """changes up to this version are no longer in the log"""
-    _sorted: dict[str, list[Name]] = field(default_factory=dict)
-
-    def put(self, made: Object) -> None:
-        self._enter(PATHS[made["kind"]], made, deleted=False)
-
-    def delete(self, kind: str, namespace: str, name: str) -> None:
-        gone = self.objects[PATHS[kind]][namespace, name]
-        self._enter(PATHS[kind], gone, deleted=True)
-
-    def names(self, path: str) -> list[Name]:
-        """All objects of a kind in order; sorted again when one was added or removed."""
-        known, objects = self._sorted.get(path, []), self.objects[path]
-        if len(known) != len(objects) or not all(map(objects.__contains__, known)):
-            known = self._sorted[path] = sorted(objects)
-        return known
-
-    def since(self, version: int) -> list[Change]:
-        """The changes after a version."""
-        return self.log[bisect_right(self.log, version, key=lambda one: one.version) :]
-
-    def compact(self) -> None:
-        """Forget history."""
-        self.log.clear()
-        self.lost = self.version
-
-    def _enter(self, path: str, made: Object, deleted: bool) -> None:
-        self.version += 1
-        meta = {**made["metadata"], "resourceVersion": str(self.version)}
-        stored = {**made, "metadata": meta}
-        name = meta.get("namespace", ""), meta["name"]
-        before = self.objects[path].get(name)
-        if deleted:
-            del self.objects[path][name]
-        else:
-            self.objects[path][name] = stored
-        self.log.append(Change(self.version, path, stored, before, deleted))
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Label and field selectors of a request."""
-
-    labels: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, query: dict[str, str]) -> Selection:
-        split = [tuple(filter(None, query.get(key, "").split(","))) for key in ("labelSelector", "fieldSelector")]
-        return cls(*split)
-
-    def matches(self, found: Object | None) -> bool:
-        if found is None:
-            return False
-        labels = found["metadata"].get("labels", {})
-        return all(_label(labels, term) for term in self.labels) and all(_field(found, term) for term in self.fields)
-
-
-def _label(labels: dict[str, str], term: str) -> bool:
-    if term.startswith("!"):
-        return term[1:] not in labels
-    key, equals, value = term.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _field(found: Object, term: str) -> bool:
-    key, wanted = term.split("!=") if "!=" in term else term.split("=")
-    value: object = found
-    for step in key.split("."):
-        value = value.get(step, "") if isinstance(value, dict) else ""
-    return (value != wanted) if "!=" in term else (value == wanted)
-
-
 class ApiServer:
     """Serves a store on a loopback port of the calling namespace. `faults` change what the next answers are.
 
     `down` refuses connections; `mute` accepts and says nothing; `fail` is answered to the next requests, one after the
-    other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte.
+    other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte. Kinds that are
+    `forbidden` are answered with 403, `absent` ones with 404 (and discovery
+    says in which other version they are `served_as`); whoever brings none of the `tokens` (None: no matter)
+    nor a certificate of one of the `subjects` with 401.
     """
 
-    def __init__(self, store: Store | None = None, bookmark: float = 1.0) -> None:
+    def __init__(self, store: Store | None = None, bookmark: float = 1.0, tls: ssl.SSLContext | None = None) -> None:
         self.store = store or Store()
+        self.objects = Objects(self.store)
         self.bookmark = bookmark
         self.fail: list[tuple[int, dict[str, str]]] = []
+        self.forbidden: set[str] = set()
+        self.absent: set[str] = set()
+        self.served_as: dict[str, str] = {}
+        self.tokens: set[str] | None = None
+        self.subjects: set[str] = set()
+        self.tls = tls
         self.mute = False
         self.dribble = False
         self.requests: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
         self._watches: dict[asyncio.StreamWriter, list[str]] = {}
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         """Listen, on the port of last time where there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self, reset: bool = True) -> None:
@@ -175,7 +80,7 @@ class ApiServer:
     def cut(self, reset: bool = True) -> None:
         """End all connections, by RST or in good order."""
         for writer in list(self._connections):
-            _end(writer, reset)
+            http.end(writer, reset)
 
     def inject(self, line: str) -> None:
         """Put a line into every open watch: an ERROR event, garbage, half an event."""
@@ -184,8 +89,8 @@ class ApiServer:
 
     async def notify(self) -> None:
         """The store was changed: wake the watches."""
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def put(self, *objects: Object) -> None:
         for one in objects:
@@ -199,10 +104,10 @@ class ApiServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
-            while request := await _request(reader):
+            while request := await http.read(reader):
                 await self._answer(request, writer)
         except Fault as fault:
-            _end(writer, fault.reset)
+            http.end(writer, fault.reset)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -210,21 +115,45 @@ class ApiServer:
             with contextlib.suppress(Exception):
                 writer.close()
 
-    async def _answer(self, target: str, writer: asyncio.StreamWriter) -> None:
-        self.requests.append(target)
+    async def _answer(self, request: http.Request, writer: asyncio.StreamWriter) -> None:
+        self.requests.append(request.target)
         if self.mute:
             await asyncio.sleep(3600)
-        parts = urlsplit(target)
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        path, query = request.path, request.query
+        watches = query.get("watch") in ("1", "true")
         if self.fail:
             code, headers = self.fail.pop(0)
-            await _json(writer, code, _status(code), headers)
-        elif parts.path not in self.store.objects:
-            await _json(writer, 404, _status(404))
-        elif query.get("watch") in ("1", "true"):
-            await self._watch(parts.path, query, writer)
+            await http.answer(writer, code, http.status(code), headers)
+        elif self.tokens is not None and request.token not in self.tokens and _subject(writer) not in self.subjects:
+            await http.answer(writer, 401, http.status(401, "Unauthorized"))
+        elif path in self._paths(self.forbidden):
+            verb = "watch" if watches else "list"
+            await http.answer(writer, 403, http.status(403, _forbidden(path, verb)))
+        elif path in (documents := self._discovery()):
+            await http.answer(writer, 200, documents[path])
+        elif path in self._paths(self.absent):
+            await http.answer(writer, 404, http.status(404, "the server could not find the requested resource"))
+        elif path not in self.store.objects or request.method != "GET":
+            self.objects.store, self.objects.forbidden = self.store, self.forbidden
+            await http.answer(writer, *await self.objects.answer(request))
+            await self.notify()
+        elif watches:
+            await self._watch(path, query, writer)
         else:
-            await self._list(parts.path, query, writer)
+            await self._list(path, query, writer)
+
+    def _discovery(self) -> dict[str, Object]:
+        """What is said of groups with a kind that is served in another version."""
+        documents: dict[str, Object] = {}
+        for kind, version in self.served_as.items():
+            group = PATHS[kind].rsplit("/", 2)[0]
+            documents[group] = {"versions": [{"version": version}]}
+            documents[f"{group}/{version}"] = {"resources": [{"name": PATHS[kind].rpartition("/")[2]}]}
+        return documents
+
+    @staticmethod
+    def _paths(kinds: set[str]) -> set[str]:
+        return {PATHS[kind] for kind in kinds}
 
     async def _list(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
         """A page. Its token names the version and the last name; a later page shows what there is then."""
@@ -233,7 +162,7 @@ class ApiServer:
             told = json.loads(base64.b64decode(token))
             version, after = told["version"], tuple(told["after"])
             if version < self.store.lost:
-                await _json(writer, 410, _status(410))
+                await http.answer(writer, 410, http.status(410))
                 return
         wanted, objects = Selection.of(query), self.store.objects[path]
         names = self.store.names(path)
@@ -246,12 +175,12 @@ class ApiServer:
             more = json.dumps({"version": version, "after": page[-1]}).encode()
             meta["continue"] = base64.b64encode(more).decode()
         items = [objects[name] for name in page]
-        await _json(writer, 200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
+        await http.answer(writer, 200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
 
     async def _watch(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
         version = int(query["resourceVersion"])
         if version < self.store.lost:
-            await _json(writer, 410, _status(410))
+            await http.answer(writer, 410, http.status(410))
             return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         pending = self._watches.setdefault(writer, [])
@@ -282,8 +211,7 @@ class ApiServer:
                 version = self.store.version
                 yield _bookmark(version)
             with contextlib.suppress(TimeoutError):
-                async with self._changed:
-                    await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
+                await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
         yield _bookmark(version)
 
     async def _send(self, writer: asyncio.StreamWriter, line: str) -> None:
@@ -309,29 +237,17 @@ def _bookmark(version: int) -> str:
     return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
 
 
-def _status(code: int) -> Object:
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": f"made to fail: {code}"}
+def _subject(writer: asyncio.StreamWriter) -> str:
+    """The common name in the client's certificate; "" where it showed none."""
+    shown = writer.get_extra_info("peercert") or {}
+    return next((value for part in shown.get("subject", ()) for key, value in part if key == "commonName"), "")
 
 
-async def _request(reader: asyncio.StreamReader) -> str:
-    """The target of the next GET; "" at the end of the connection."""
-    line = await reader.readline()
-    while (await reader.readline()).strip():
-        pass
-    return line.split()[1].decode() if line.strip() else ""
-
-
-async def _json(writer: asyncio.StreamWriter, code: int, body: Object, headers: dict[str, str] | None = None) -> None:
-    raw = json.dumps(body).encode()
-    more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
-    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
-    writer.write(head.encode() + raw)
-    await writer.drain()
-
-
-def _end(writer: asyncio.StreamWriter, reset: bool) -> None:
-    sock = writer.get_extra_info("socket")
-    if reset and sock is not None:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort() if reset else writer.close()
+def _forbidden(path: str, verb: str) -> str:
+    """The words of a server whose RBAC does not allow it."""
+    group = path.split("/")[2] if path.startswith("/apis/") else ""
+    resource = path.rpartition("/")[2]
+    return (
+        f'{resource}{"." if group else ""}{group} is forbidden: User "system:serviceaccount:kube-system:remora" cannot '
+        f'{verb} resource "{resource}" in API group "{group}" at the cluster scope'
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -28,15 +30,31 @@ class Authority:
             "req", "-x509", *_KEY, "-keyout", self._key, "-out", self.certificate, "-days", 2, "-subj", f"/CN={name}"
         )
 
-    def issue(self, name: str, *dns: str) -> Pair:
-        """A certificate for these DNS names, written to files of that name."""
+    def issue(self, name: str, *names: str, days: int = 2) -> Pair:
+        """A certificate for these DNS names and addresses, written to files of that name; over where `days` is < 0."""
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         request, extra = self._folder / f"{name}.csr", self._folder / f"{name}.ext"
-        extra.write_text("subjectAltName=" + ",".join(f"DNS:{one}" for one in dns or (name,)))
+        extra.write_text("subjectAltName=" + ",".join(map(_alternative, names or (name,))))
         _openssl("req", *_KEY, "-keyout", pair.key, "-out", request, "-subj", f"/CN={name}")
         signed = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial", "-extfile", extra)
-        _openssl("x509", "-req", "-in", request, "-out", pair.certificate, "-days", 2, *signed)
+        _openssl("x509", "-req", "-in", request, "-out", pair.certificate, "-days", days, *signed)
         return pair
+
+
+def serving(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """How a server shows a certificate, and asks for one that the authority has signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(authority)
+    return context
+
+
+def _alternative(name: str) -> str:
+    try:
+        return f"IP:{ip_address(name)}"
+    except ValueError:
+        return f"DNS:{name}"
 
 
 def _openssl(*arguments: object) -> None:

@@ -24,16 +24,16 @@ import msgspec
 from daemon.model.listing import Name, name_of
 from daemon.model.objects import KubeObject
 from daemon.sources.defaults import with_defaults
-from daemon.sources.kubernetes import wire
+from daemon.sources.kubernetes import refusals, wire
 from daemon.sources.kubernetes.cache import Cache
 from daemon.sources.kubernetes.resources import Resource
 from daemon.sources.kubernetes.sharing import shared
+from daemon.sources.kubernetes.versions import served_as
 from daemon.sources.kubernetes.wire import GONE, ApiError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=KubeObject)
-NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class Patience:
     wait: float = 0.25
     """before the first new attempt; doubles up to `wait_limit`"""
     wait_limit: float = 3.0
+    refused: float = 15.0
+    """the limit where the server forbids to ask, which somebody has to change; a thousand nodes ask all the while"""
     absent: float = 60.0
     """between looks for a kind that the server does not have"""
 
@@ -64,6 +66,10 @@ class Reflector(Generic[T]):
         self.synced = asyncio.Event()
         self.trouble = ""
         """why there is no connection, "" while there is one"""
+        self.refused = False
+        """whether `trouble` is one that only somebody's change of the cluster or the settings ends"""
+        self.withheld = False
+        """whether the server has refused so, and the kind was never listed"""
         self.heard_at = time.monotonic()
         """when the server was last heard of (s, CLOCK_MONOTONIC)"""
         self.unreadable: dict[Name, str] = {}
@@ -84,6 +90,7 @@ class Reflector(Generic[T]):
             except ApiError as error:
                 await self._refused(error)
             except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+                self.refused = False
                 await self._wait(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
     async def _refused(self, error: ApiError) -> None:
@@ -92,23 +99,48 @@ class Reflector(Generic[T]):
             self._expired += 1
             if self._expired == 1:
                 return  # the first time a new list is asked for at once
-        if error.code == NOT_FOUND and self.resource.optional:
+        if error.code == refusals.NOT_FOUND and self.resource.optional and not self.cache.all():
+            await self._missing()  # a kind that goes takes its objects with it first, so while there are any it is here
+            return
+        if error.code in refusals.LASTING:
+            self._forbidden()
+        else:
+            self.refused = False
+        await self._wait(refusals.told(self.resource, error), error.retry_after)
+
+    def _forbidden(self) -> None:
+        """Only somebody's change ends this: there is nothing to wait for."""
+        self.refused = True
+        if not (self.withheld or self.synced.is_set()):
+            self.withheld = True
+            self._on_change()
+
+    async def _missing(self) -> None:
+        """The server has no such kind, or serves it in another version."""
+        try:
+            version = await served_as(self._client, self.resource)
+        except (ApiError, httpx2.HTTPError, OSError) as error:
+            await self._wait(f"whether the kind is there cannot be told: {error or type(error).__name__}")
+            return
+        if not version:
             await self._absent()
             return
-        await self._wait(str(error), error.retry_after)
+        self._forbidden()
+        await self._wait(f"the cluster has it as version {version} only, and this agent reads {self.resource.version}")
 
     async def _absent(self) -> None:
         """The server has no such kind: there are no such objects, until it has."""
         self._take({})
-        self.trouble = ""
+        self.trouble, self.refused = "", False
         await asyncio.sleep(self._patience.absent)
 
     async def _wait(self, trouble: str, at_least: float = 0.0) -> None:
         """Before the next attempt; the time is drawn, so that nodes do not come back all at once."""
         if trouble != self.trouble:
-            log.warning("%s: %s; what is known stays in force", self.resource.name, trouble)
+            log.warning("%s: %s", self.resource.name, trouble)
         self.trouble = trouble
-        longest = min(self._patience.wait * 2**self._failures, self._patience.wait_limit)
+        limit = self._patience.refused if self.refused else self._patience.wait_limit
+        longest = min(self._patience.wait * 2**self._failures, limit)
         self._failures = min(self._failures + 1, 16)
         await asyncio.sleep(max(at_least, random.uniform(longest / 2, longest)))
 
@@ -116,7 +148,7 @@ class Reflector(Generic[T]):
         """The server has said something that could be understood."""
         if self.trouble:
             log.info("%s: the API server answers again", self.resource.name)
-        self.trouble, self._failures, self.heard_at = "", 0, time.monotonic()
+        self.trouble, self.refused, self._failures, self.heard_at = "", False, 0, time.monotonic()
 
     async def _list(self) -> None:
         """All objects, page by page; taken over only when complete."""
@@ -163,7 +195,7 @@ class Reflector(Generic[T]):
 
     def _take(self, found: dict[Name, T]) -> None:
         changed = self.cache.replace(found)
-        first = not self.synced.is_set()
+        first, self.withheld = not self.synced.is_set(), False
         self.synced.set()
         if changed or first:
             self._on_change()

@@ -33,11 +33,23 @@ class Resource:
     fields: str = ""
     optional: bool = False
     """the API may not have it"""
+    needed: bool = True
+    """nothing is programmed before it was listed; without one that is not, the rest goes on and tells what it lacks"""
 
     @property
     def name(self) -> str:
         """As users know it: the last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def group(self) -> str:
+        """As rules of RBAC name it; "" is the core group."""
+        return self.path.split("/")[2] if self.path.startswith("/apis/") else ""
+
+    @property
+    def version(self) -> str:
+        """The version of the API in which it is read."""
+        return self.path.split("/")[-2]
 
     @property
     def selection(self) -> dict[str, str]:
@@ -52,6 +64,11 @@ RESOURCES = (
     Resource(Pod, "/api/v1/pods", fields="status.phase!=Succeeded,status.phase!=Failed"),
     Resource(Namespace, "/api/v1/namespaces"),
     Resource(NodeObject, "/api/v1/nodes"),
-    Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"),
-    Resource(ClusterNetworkPolicy, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", optional=True),
+    Resource(NetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies", needed=False),
+    Resource(
+        ClusterNetworkPolicy,
+        "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
+        optional=True,
+        needed=False,
+    ),
 )

@@ -1,7 +1,9 @@
 """Snapshots of a cluster: everything that the API server has told, put together after each change.
 
 Nothing is handed out before every kind has been listed once, so a half-heard cluster is never programmed. A server that
-is away changes nothing: the last snapshot stays, and its age and the reason are told.
+is away changes nothing: the last snapshot stays, and its age and the reason are told. One exception: where the server
+forbids to read a kind of policies, Services and flows do not wait for it; the snapshot says that such policies may be
+there (`withheld`), so nobody takes them for none.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class KubernetesSource:
         self._tasks: list[asyncio.Task[None]] = []
         self._told_at = 0.0
         self._due: asyncio.TimerHandle | None = None
+        self._first = asyncio.Event()
 
     @property
     def path(self) -> str:
@@ -54,8 +57,8 @@ class KubernetesSource:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """A server that does not answer, and objects that cannot be read."""
-        return (*self._away(), *self._unreadable())
+        """A server that does not answer or forbids to ask, and objects that cannot be read."""
+        return (*self._forbidden(), *self._away(), *self._unreadable())
 
     async def start(self, on_change: Callable[[Snapshot], None]) -> None:
         """Begin to listen; returns after the first snapshot, or without one when the server does not answer in time."""
@@ -66,9 +69,8 @@ class KubernetesSource:
             asyncio.create_task(one.run(), name=f"watch {one.resource.name}") for one in self._reflectors.values()
         ]
         self._tasks.append(asyncio.create_task(_closing(client), name="API client"))
-        synced = asyncio.gather(*(one.synced.wait() for one in self._reflectors.values()))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(synced, FIRST_SYNC)
+            await asyncio.wait_for(self._first.wait(), FIRST_SYNC)
 
     async def stop(self) -> None:
         """Stop listening; the last snapshot stays."""
@@ -80,7 +82,7 @@ class KubernetesSource:
 
     def _changed(self, on_change: Callable[[Snapshot], None]) -> None:
         """Tell the change now, or together with others shortly after the one before."""
-        if self._due or not all(one.synced.is_set() for one in self._reflectors.values()):
+        if self._due or not all(map(_enough, self._reflectors.values())):
             return
         loop = asyncio.get_running_loop()
         self._due = loop.call_at(max(loop.time(), self._told_at + GATHER), self._tell, on_change)
@@ -98,22 +100,32 @@ class KubernetesSource:
             policies=known[NetworkPolicy].cache.all(),
             cluster_policies=known[ClusterNetworkPolicy].cache.all(),
             unread=tuple(self._never_read()),
+            withheld=tuple(one.resource.name for one in known.values() if one.withheld),
             problems=tuple(self._unreadable()),
             read_at=time.monotonic(),
         )
         on_change(self._whole)
+        self._first.set()
 
     def _heard_at(self) -> float:
         """Now, while every watch stands; else when the one that fell silent first was last heard of."""
-        lost = [one.heard_at for one in self._reflectors.values() if one.trouble or not one.synced.is_set()]
+        known = self._reflectors.values()
+        lost = [one.heard_at for one in known if not one.withheld and (one.trouble or not one.synced.is_set())]
         return min(lost, default=time.monotonic())
 
     def _away(self) -> Iterable[Problem]:
-        troubled = [one for one in self._reflectors.values() if one.trouble]
+        troubled = [one for one in self._reflectors.values() if one.trouble and not one.refused]
         if troubled:
             names = ", ".join(one.resource.name for one in troubled)
             kept = "what is known stays in force" if self._told_at else "nothing is in force yet"
             yield Problem(self.path, 0, f"{names}: {troubled[0].trouble}; {kept}")
+
+    def _forbidden(self) -> Iterable[Problem]:
+        """Each kind by itself: one rule of RBAC may be missing and another not."""
+        for one in self._reflectors.values():
+            if one.refused:
+                what = f"{one.resource.name} cannot be read: {one.trouble}; {_meanwhile(one)}"
+                yield Problem(f"{self.path}{one.resource.path}", 0, what)
 
     def _never_read(self) -> Iterable[str]:
         """Policies of which not even an older version was understood."""
@@ -128,6 +140,19 @@ class KubernetesSource:
                 where = f"{self.path}{one.resource.path}"
                 text = f"{one.resource.kind.__name__} {namespace}/{name}: {why}; its last good version stays"
                 yield Problem(where, 0, text, Severity.ERROR)
+
+
+def _enough(one: Reflector[Any]) -> bool:
+    """Whether a snapshot need not wait for this kind."""
+    return one.synced.is_set() or (one.withheld and not one.resource.needed)
+
+
+def _meanwhile(one: Reflector[Any]) -> str:
+    if one.synced.is_set():
+        return "what is known stays in force"
+    if one.resource.needed:
+        return "nothing is programmed until it can be read; what an earlier agent programmed goes on"
+    return "such policies are not known; what an earlier agent enforced stays in force"
 
 
 async def _closing(client: httpx2.AsyncClient) -> None:

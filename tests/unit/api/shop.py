@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -91,6 +91,9 @@ class FakeView:
     async def report(self, entries: int) -> AsyncIterator[tuple[str, bytes]]:
         yield "log.jsonl", self.log
         yield "maps/services.jsonl", b"entry\n" * entries
+
+    def unreached(self) -> Collection[tuple[str, str]]:
+        return set()
 
     def maps(self) -> Sequence[remora_pb2.Map]:
         return [

@@ -82,3 +82,15 @@ def test_manifests_and_credentials_that_everybody_may_write_are_refused(tmp_path
         open_to_all.chmod(0o777)
         with pytest.raises(SettingsError, match=f"{setting} .*everybody may write"):
             load(path)
+
+
+def test_settings_in_a_volume_as_the_kubelet_makes_it_are_read(tmp_path: Path) -> None:
+    """The volume's folder may be written by everybody; what is mounted cannot, and the file is in a folder below."""
+    version = tmp_path / "..2026_01_01"
+    version.mkdir(0o755)
+    (version / "config.yaml").write_text("source: kubernetes\n")
+    (version / "config.yaml").chmod(0o440)
+    (tmp_path / "..data").symlink_to(version.name)
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+    tmp_path.chmod(0o777)
+    assert load(tmp_path / "config.yaml").source == "kubernetes"

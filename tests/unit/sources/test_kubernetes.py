@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +16,10 @@ from daemon.model.snapshot import Snapshot
 from daemon.sources.kubernetes import KubernetesSource
 from daemon.sources.kubernetes.config import Access
 from daemon.sources.kubernetes.reflector import Patience
-from tests.support.apiserver import ApiServer, Store
+from tests.support.apiserver import ApiServer
+from tests.support.apiserver_store import Store
 
-HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, absent=0.2)
+HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
 
 
 def service(name: str, port: int = 80, **meta: Any) -> dict[str, Any]:
@@ -59,8 +60,14 @@ class World:
 
 
 @asynccontextmanager
-async def world(store: Store | None = None, patience: Patience = HASTY) -> AsyncIterator[World]:
+async def world(
+    store: Store | None = None,
+    patience: Patience = HASTY,
+    forbidden: Iterable[str] = (),
+    absent: Iterable[str] = (),
+) -> AsyncIterator[World]:
     server = ApiServer(store, bookmark=0.1)
+    server.forbidden, server.absent = set(forbidden), set(absent)
     await server.start()
     config = KubeConfig.from_server(server.url).get()
     assert config

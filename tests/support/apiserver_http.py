@@ -1,0 +1,74 @@
+"""HTTP as the tests' API server speaks it: a request read, an answer of JSON, a connection ended in either way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks; names of headers in lower case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {key: values[0] for key, values in parse_qs(urlsplit(self.target).query).items()}
+
+    @property
+    def token(self) -> str:
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+async def read(reader: asyncio.StreamReader) -> Request | None:
+    """The next request; None at the end of the connection."""
+    line = await reader.readline()
+    headers = {}
+    while (field_line := await reader.readline()).strip():
+        name, _, value = field_line.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    if not line.strip():
+        return None
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    method, target, _ = line.decode().split()
+    return Request(method, target, headers, body)
+
+
+async def answer(
+    writer: asyncio.StreamWriter, code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> None:
+    raw = json.dumps(body).encode()
+    more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
+    writer.write(head.encode() + raw)
+    await writer.drain()
+
+
+def status(code: int, message: str = "") -> dict[str, Any]:
+    """The API's words for a failure."""
+    told = message or f"made to fail: {code}"
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": told}
+
+
+def end(writer: asyncio.StreamWriter, reset: bool) -> None:
+    """By RST, or in good order."""
+    sock = writer.get_extra_info("socket")
+    if reset and sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort() if reset else writer.close()
