@@ -202,7 +202,7 @@ class Agent:
             return
         taken = self.proxy.begin()
         await self.programmer.apply(self._snapshot, self.devices)
-        self.witness.look(self.directory.workloads(), self.programmer.applied, self.programmer.watched)
+        self.witness.look(self.directory.present, self.programmer.in_force, self.programmer.watched)
         if "policies" not in self.programmer.failures:
             enforced = self.programmer.policies
             self.witness.look_at_policies(enforced.revision, enforced.in_force)

@@ -10,7 +10,7 @@ the rest told; only a kind that may not be read at all keeps a node shut whose s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class PolicyError(RemoraError):
 class Wanted(NamedTuple):
     """All that verdicts follow from."""
 
-    objects: tuple[tuple[KubeObject, ...], ...]
+    objects: tuple[Sequence[KubeObject], ...]
     local: tuple[Party, ...]
     names: Mapping[bytes, frozenset[str]]
     source_check: bool

@@ -1,8 +1,8 @@
 """What the agent did, as events: what is in force now compared with what was before.
 
 Reconcilers say little of what they changed, and should: each has its own notion of a change. After every one the
-results are compared here, whatever led to them, so nothing that clients can see is left untold. What is the very same
-object in both is passed over without a look, since a hundred changes a second must not cost a hundred walks.
+results are compared here, whatever led to them, so nothing that clients can see is left untold. What both share is
+passed over without a look, since a hundred changes a second must not cost a hundred walks.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from daemon.api import EventLog
 from daemon.api.events import CAPACITY
 from daemon.flows.clock import Clock
 from daemon.model import Frontend, Workload
-from daemon.model.differences import differences
 from daemon.model.objects import ObjectRef
+from daemon.model.shelves import Shelves, differing
 from daemon.policy.parsed import ParsedPolicy
 from daemon.proto import flow_pb2 as pb
-from daemon.services import Applied
+from daemon.services import Applied, PortsInForce
 from ebpf import addresses
 
 ServiceKey = tuple[int, Frontend]
@@ -31,8 +31,8 @@ class Witness:
     def __init__(self, log: EventLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._workloads: tuple[Workload, ...] = ()
-        self._services: tuple[Applied, ...] = ()
+        self._workloads: Mapping[int, Workload] = Shelves()
+        self._services: PortsInForce = Shelves()
         self._watched: dict[int, str] = {}
         self._policies: Mapping[ObjectRef, ParsedPolicy] = {}
         self._revision = 0
@@ -43,25 +43,26 @@ class Witness:
         event.agent_start.time.FromNanoseconds(self._clock.now_ns())
         self._add([event])
 
-    def look(self, workloads: Iterable[Workload], applied: Iterable[Applied], watched: Mapping[int, str]) -> None:
+    def look(self, workloads: Mapping[int, Workload], services: PortsInForce, watched: Mapping[int, str]) -> None:
         """Note what has changed. `watched`: devices with our programs, "" each, or why they could not be attached."""
-        now, services = tuple(workloads), tuple(applied)
-        before, after = (_by_number(some) for some in differences(self._workloads, now))
+        before, after = (dict(sorted(side.items())) for side in differing(self._workloads, workloads))
         self._add(
             [
                 *_endpoints(before, after),
                 *_addresses(before, after),
-                *_regenerated(self._watched, watched, now),
-                *_services(*(_by_frontend(some) for some in differences(self._services, services))),
+                *_regenerated(self._watched, watched, workloads.values()),
+                *_services(*(_by_frontend(side) for side in differing(self._services, services))),
             ]
         )
-        self._workloads, self._services, self._watched = now, services, dict(watched)
+        self._workloads, self._services, self._watched = workloads, services, dict(watched)
 
     def look_at_policies(self, revision: int, policies: Mapping[ObjectRef, ParsedPolicy]) -> None:
         """Note which policies came into force, changed or went, where their revision is another one."""
         if revision == self._revision:
             return
-        before, self._policies, self._revision = self._policies, dict(policies), revision
+        before, self._policies, self._revision = self._policies, policies, revision
+        if before is policies:
+            return
         told = [_policy(pb.POLICY_DELETED, one, revision) for ref, one in before.items() if ref not in policies]
         changed = [one for ref, one in policies.items() if before.get(ref) != one]
         self._add([*told, *(_policy(pb.POLICY_UPDATED, one, revision) for one in changed)])
@@ -83,12 +84,9 @@ def _policy(kind: pb.AgentEventType, one: ParsedPolicy, revision: int) -> pb.Age
     return pb.AgentEvent(type=kind, policy_update=update)
 
 
-def _by_number(workloads: Iterable[Workload]) -> dict[int, Workload]:
-    return {one.id: one for one in workloads}
-
-
-def _by_frontend(applied: Iterable[Applied]) -> dict[ServiceKey, Applied]:
-    return {(one.number, frontend): one for one in applied for frontend in one.entry.frontends}
+def _by_frontend(services: PortsInForce) -> dict[ServiceKey, Applied]:
+    ports = (one for origin in sorted(services) for one in services[origin])
+    return {(one.number, frontend): one for one in ports for frontend in one.entry.frontends}
 
 
 def _endpoints(before: Mapping[int, Workload], now: Mapping[int, Workload]) -> Iterator[pb.AgentEvent]:

@@ -31,9 +31,9 @@ from daemon.agent.verify import Promised
 from daemon.agent.wires import Wires
 from daemon.endpoints import Device, Devices, PacketPath, Rule, WorkloadRegistry
 from daemon.model import Directory, IPAddress, Node
-from daemon.model.differences import differences
+from daemon.model.shelves import Shelves, differing
 from daemon.model.snapshot import Snapshot
-from daemon.services import Applied, ServiceReconciler, ServiceTable, compile_services
+from daemon.services import Applied, PortsInForce, ServiceReconciler, ServiceTable, compile_services, every_port
 from daemon.services.datagrams import keepable, lost_datagrams
 from daemon.services.ranges import write_ranges
 from daemon.services.translations import cut_stale
@@ -61,7 +61,8 @@ class Programmer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="remora-programmer")
         self.datapath = datapath
         self.table = ServiceTable(Node(settings.node, settings.zone))
-        self.applied: tuple[Applied, ...] = ()
+        self.in_force: PortsInForce = Shelves()
+        """the ports in force of each Service or pod; replaced as a whole"""
         self.failures: dict[str, str] = {}
         self.last_sync = 0.0
         """seconds that the last reconciliation took"""
@@ -71,7 +72,6 @@ class Programmer:
         self._ranges_due = True  # an earlier agent may have left others in the map
         self.api_server: frozenset[bytes] = frozenset()
         """addresses (16 bytes) of the API server beside those that the cluster names"""
-        self._renamed: object = None  # what the directory was last told of the names of Services
         self._uplinks = Uplinks(datapath)
         self.wires = Wires(datapath)
         self._released = False  # UDP flows that an earlier agent left behind were looked at
@@ -82,8 +82,14 @@ class Programmer:
         """UDP flows from outside that were taken from backends that are gone"""
         self.sockets_left = 0
         """those that could not be closed at the last attempt"""
+        self._collect_due = self._spread_due = False
         self._collector: asyncio.Task[None] | None = None
         self._spreader: asyncio.Task[None] | None = None
+
+    @property
+    def applied(self) -> tuple[Applied, ...]:
+        """All ports in force."""
+        return every_port(self.in_force)
 
     @property
     def watched(self) -> dict[int, str]:
@@ -107,9 +113,9 @@ class Programmer:
     async def apply(self, snapshot: Snapshot, devices: Devices) -> None:
         """Make the kernel say this; problems are in `failures` and in the log, never raised."""
         await self._run(self._apply, snapshot, devices)
-        if self._collector is None or self._collector.done():
+        if self._collect_due and (self._collector is None or self._collector.done()):
             self._collector = asyncio.create_task(self._collect(), name="collect")
-        if self._spreader is None or self._spreader.done():
+        if self._spread_due and (self._spreader is None or self._spreader.done()):
             self._spreader = asyncio.create_task(self._spread(), name="spread")
         if self._second_look:
             self._second_look = False
@@ -203,6 +209,7 @@ class Programmer:
         self._sync_uplinks(devices)
         if devices != Devices():
             self._guarded("policies", lambda: self._sync_policies(snapshot))
+        self._collect_due, self._spread_due = bool(self._services.spare), self.spreading.due
         self.last_sync = time.monotonic() - started
         self.syncs.observe(self.last_sync)
 
@@ -212,7 +219,7 @@ class Programmer:
         changes = self._services.apply(table)
         self.table = table  # only now: what could not be programmed is not in force
         self._services_changed()
-        self._guarded("maglev tables", lambda: self.spreading.follow(table, self._services.applied_of))
+        self._guarded("maglev tables", lambda: self.spreading.follow(table, self.in_force))
         if changes:
             log.info("services: %s", changes)
         self._backends_moved(before, table)
@@ -220,15 +227,14 @@ class Programmer:
     def _services_changed(self) -> None:
         """Bring what follows from the Services up to date, where it is concerned."""
         services = self._services
-        gone, new = differences(self.applied, services.applied)
-        self.applied = services.applied
-        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in (*gone, *new))
+        sides = differing(self.in_force, services.in_force)
+        self.in_force = services.in_force
+        ports = (one for side in sides for some in side.values() for one in some)
+        self._ranges_due = self._ranges_due or any(one.entry.ranges for one in ports)
         if self._ranges_due:
             write_ranges(self.datapath.maps["source_ranges"], self.applied)
             self._ranges_due = False
-        if self._renamed != services.renamed:
-            self._directory.update_services(services.names(), services.frontends())
-            self._renamed = services.renamed
+        self._directory.update_services(services.names(), services.frontends())
 
     def _backends_moved(self, before: ServiceTable, table: ServiceTable) -> None:
         """Let go of UDP flows whose backend serves no more, also of those that lost it while no agent ran."""

@@ -19,6 +19,7 @@ from daemon.agent.health import Health, HealthPorts, LocalEndpoints
 from daemon.agent.latency import ProgrammingLatency
 from daemon.model.differences import differences
 from daemon.model.objects import KubeObject, Service, ServiceType, TrafficPolicy
+from daemon.model.shelves import differing
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
 from daemon.services import Scope, ServiceTable
@@ -154,12 +155,10 @@ def _changed(gone: Sequence[KubeObject], new: Sequence[KubeObject]) -> int:
 
 def moves_health_ports(before: ServiceTable, after: ServiceTable) -> bool:
     """Whether a Service with a health check port, its endpoints or this node's name are other than before."""
-    seen, now = before.workings.snapshot, after.workings.snapshot
-    services = [one for some in differences(seen.services, now.services) for one in some]
-    slices = [one for some in differences(seen.slices, now.slices) for one in some]
-    services += [
-        found for one in slices if (found := after.workings.services.get((one.namespace, one.service))) is not None
-    ]
+    seen, now = before.workings, after.workings
+    services = [one for side in differing(seen.services, now.services) for one in side.values()]
+    moved = {name for side in differing(seen.slices, now.slices) for name in side}
+    services += [now.services[name] for name in moved if name in now.services]
     return before.node != after.node or any(one.spec.health_check_node_port for one in services)
 
 

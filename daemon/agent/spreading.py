@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from daemon.model.objects import Service
-from daemon.services import Applied, Origin, ServiceTable
+from daemon.model.shelves import Shelves, differing
+from daemon.services import Applied, Origin, PortsInForce, ServiceTable
 from daemon.services.balance import Balance, usable
-from daemon.services.table import differing
 from daemon.settings import OutsideAlgorithm
 from ebpf.constants import FrontendFlag
 from ebpf.errors import MapFullError
@@ -24,15 +24,21 @@ class Spreading:
     def __init__(self, maps: Mapping[str, HashMap], places: int, default: OutsideAlgorithm) -> None:
         self._balance = Balance(maps, places)
         self._default = default
-        self._blocks: Mapping[Origin, object] = {}
-        self._services: Mapping[Name, Service] = {}
+        self._blocks: Mapping[Origin, object] = Shelves()
+        self._services: Mapping[Name, Service] = Shelves()
         self._wanted: dict[Name, dict[int, bytes]] = {}
         self._begun = False
+        self._unchecked = False
 
     @property
     def pending(self) -> bool:
         """Whether a table is still to be built."""
         return self._balance.pending
+
+    @property
+    def due(self) -> bool:
+        """Whether there is anything to build, to check or to delete."""
+        return self._unchecked or self.pending or bool(self.spare)
 
     @property
     def spare(self) -> int:
@@ -46,7 +52,7 @@ class Spreading:
         except ValueError:
             return self._default
 
-    def follow(self, table: ServiceTable, applied_of: Callable[[Origin], tuple[Applied, ...]]) -> None:
+    def follow(self, table: ServiceTable, in_force: PortsInForce) -> None:
         """Take over a table that is in force; raises KernelError."""
         services, blocks = table.workings.services, table.blocks
         touched = {name for side in differing(self._services, services) for name in side}
@@ -57,12 +63,12 @@ class Spreading:
         changed = not self._begun
         for name in touched:
             before = self._wanted.pop(name, {})
-            wanted = self._ports(services.get(name), applied_of(Origin(False, *name)))
+            wanted = self._ports(services.get(name), in_force.get(Origin(False, *name), ()))
             if wanted:
                 self._wanted[name] = wanted
             changed = changed or wanted != before
         if changed:
-            self._begun = True
+            self._begun = self._unchecked = True
             self._balance.want({number: blob for ports in self._wanted.values() for number, blob in ports.items()})
 
     def work(self) -> None:
@@ -75,6 +81,7 @@ class Spreading:
 
     def check(self) -> None:
         """Raises MapFullError where Services are balanced at random for want of room."""
+        self._unchecked = False
         if self._balance.left_out:
             what = f"no room for the tables of {self._balance.left_out} Service ports, which are balanced at random"
             raise MapFullError(what, hint="raise maglev_rows or backends in the settings")

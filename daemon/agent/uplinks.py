@@ -31,10 +31,13 @@ class Uplinks:
     def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
         self._attached: dict[int, Uplink] = {}
+        self._told: Devices | None = None
         self._swept = False
 
     def tell(self, devices: Devices) -> None:
         """Write the addresses of the uplinks, and of the node, where the programs read them; raises KernelError."""
+        if self._told is devices:
+            return
         table = self._datapath.maps["uplinks"]
         held, _ = table.items()
         keys = np.array([one.ifindex for one in devices.uplinks], table.key_dtype)
@@ -47,6 +50,7 @@ class Uplinks:
         own = [address for uplink in devices.uplinks for address in uplink.addresses]
         own += sorted(devices.node_addresses, key=str)
         self._datapath.tell_node(_first(own, 4), _first(own, 6))
+        self._told = devices
 
     def leave(self, devices: Devices) -> None:
         """Take the programs off devices that are uplinks no more, also those that an earlier agent left behind."""

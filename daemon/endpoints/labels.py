@@ -7,6 +7,7 @@ own, and every rollout would change who may talk to whom. Such labels are droppe
 from __future__ import annotations
 
 import re
+from sys import intern
 
 from daemon.model.objects import OwnerReference, Pod
 from daemon.model.workload import Owner
@@ -31,10 +32,10 @@ _CRON_JOB = re.compile(r"(.+)-\d{8,10}")  # minutes since 1970, as the CronJob c
 
 
 def identity_labels(pod: Pod) -> tuple[str, ...]:
-    """Sorted `k8s:key=value` of the labels that count, and of the pod's namespace."""
+    """Sorted `k8s:key=value` of the labels that count, and of the pod's namespace; equal ones are one string."""
     kept = {key: value for key, value in pod.labels.items() if key not in NOISE}
     kept["io.kubernetes.pod.namespace"] = pod.namespace
-    return tuple(sorted(f"k8s:{key}={value}" for key, value in kept.items()))
+    return tuple(sorted(intern(f"k8s:{key}={value}") for key, value in kept.items()))
 
 
 def owners(pod: Pod) -> tuple[Owner, ...]:

@@ -44,6 +44,7 @@ class PacketPath:
         self.rule = rule
         self._map = table
         self._cookies: dict[int, int] = {}  # by inode of the namespace
+        self._written: set[int] | None = None  # None: the map is to be read first
         self.pods: frozenset[tuple[str, str]] = frozenset()
         """the pods of this node that are left alone, by namespace and name"""
 
@@ -66,10 +67,12 @@ class PacketPath:
             self._cookies.update(cookies_of(unknown))
 
     def _write(self, wanted: set[int]) -> None:
-        present = set(self._map.items()[0]["netns"].tolist())
+        present = set(self._map.items()[0]["netns"].tolist()) if self._written is None else self._written
+        self._written = None
         fresh = self._keys(wanted - present)
         self._map.update(fresh, np.ones(len(fresh), self._map.value_dtype))
         self._map.delete(self._keys(present - wanted))
+        self._written = wanted
 
     def _keys(self, cookies: set[int]) -> Columns:
         keys = np.zeros(len(cookies), self._map.key_dtype)

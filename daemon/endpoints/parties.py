@@ -7,8 +7,7 @@ joined anew until they no longer do: it is rare, short, and not worth a second s
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from daemon.endpoints.device import Devices
@@ -37,13 +36,13 @@ class PartyBook:
         self.local: tuple[Party, ...] = ()
         self.pods: dict[Name, Pod] = {}
         self.devices = Devices()
-        self._listed: tuple[Pod, ...] = ()
-        self._claims: dict[IPAddress, set[Name]] = defaultdict(set)
+        self._listed: Sequence[Pod] = ()
+        self._claims: dict[IPAddress, tuple[Name, ...]] = {}
         self._contested: set[IPAddress] = set()
         self._near: set[Key] = set()  # joined with the devices when last looked at
         self._disputed: tuple[IPAddress, ...] = ()  # among the local parties
 
-    def update(self, devices: Devices, pods: tuple[Pod, ...]) -> Difference:
+    def update(self, devices: Devices, pods: Sequence[Pod]) -> Difference:
         """Take over what there is now; what changed by that."""
         gone, new = differences(self._listed, pods)
         before, was_contested = self.devices, bool(self._contested)
@@ -60,24 +59,23 @@ class PartyBook:
             touched.add(_name(pod))
             self.pods.pop(_name(pod), None)
             for address in claimed(pod):
-                self._claims[address].discard(_name(pod))
-                self._recount(address)
+                self._hold(address, tuple(one for one in self._claims.get(address, ()) if one != _name(pod)))
         for pod in new:
             touched.add(_name(pod))
             self.pods[_name(pod)] = pod
             for address in claimed(pod):
-                self._claims[address].add(_name(pod))
-                self._recount(address)
+                self._hold(address, tuple({*self._claims.get(address, ()), _name(pod)}))
         return touched
 
-    def _recount(self, address: IPAddress) -> None:
-        claims = self._claims[address]
+    def _hold(self, address: IPAddress, claims: tuple[Name, ...]) -> None:
+        """These claim an address now."""
+        self._claims[address] = claims
+        if not claims:
+            del self._claims[address]
         if len(claims) > 1:
             self._contested.add(address)
         else:
             self._contested.discard(address)
-        if not claims:
-            del self._claims[address]
 
     def _everything(self) -> Difference:
         joined = join(self.devices, self._listed)

@@ -85,7 +85,7 @@ class WorkloadRegistry:
         """All pods by namespace and name."""
         return self._book.pods
 
-    def apply(self, devices: Devices, pods: tuple[Pod, ...]) -> Changes:
+    def apply(self, devices: Devices, pods: Sequence[Pod]) -> Changes:
         """Make map and directory say exactly this, at the price of what changed since the last call.
 
         Raises MapFullError with map and directory as they were, or KernelError; then the next call reads the map anew.

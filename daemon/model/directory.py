@@ -1,7 +1,7 @@
 """Names for numbers and addresses, asked by the flow side and kept up to date by the reconcilers.
 
-Readers run in other threads than writers. So every update builds a new immutable view and swaps it in one
-assignment: a reader never waits and never sees half an update.
+Readers run in other threads than writers. So every update makes a new immutable view, which shares what did not change
+with the one before, and swaps it in one assignment: a reader never waits and never sees half an update.
 
 Flows are told after the fact. A workload or Service that is gone must still have its name, so retired numbers stay
 resolvable until `RETIRED_LIMIT` younger ones have followed them.
@@ -9,12 +9,13 @@ resolvable until `RETIRED_LIMIT` younger ones have followed them.
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from daemon.model.shelves import Draft, Shelves, differing
 from daemon.model.workload import Identity, IPAddress, Workload, WorkloadId
 
 # Numbers of workloads (and, apart from them, of Services) that stay resolvable after they are gone.
@@ -55,18 +56,37 @@ class Frontend(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Workloads:
-    by_id: Mapping[int, Workload] = field(default_factory=dict)
-    by_address: Mapping[bytes, Workload] = field(default_factory=dict)
-    by_ifindex: Mapping[int, Workload] = field(default_factory=dict)
-    retired: Mapping[int, Workload] = field(default_factory=dict)
+    by_id: Shelves[int, Workload] = field(default_factory=Shelves)
+    by_address: Shelves[bytes, Workload] = field(default_factory=Shelves)
+    by_ifindex: Shelves[int, Workload] = field(default_factory=Shelves)
 
 
 @dataclass(frozen=True, slots=True)
 class _Services:
-    by_number: Mapping[int, ServiceName] = field(default_factory=dict)
-    by_frontend: Mapping[Frontend, ServiceName] = field(default_factory=dict)
-    retired: Mapping[int, ServiceName] = field(default_factory=dict)
+    by_number: Mapping[int, ServiceName] = field(default_factory=Shelves)
+    by_frontend: Mapping[Frontend, ServiceName] = field(default_factory=Shelves)
     ports: tuple[int, ...] = ()
+
+
+class _Retired(Generic[T]):
+    """What numbers stood for that are gone, the youngest of them. Changed in place; a look-up may come at any time."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, T] = OrderedDict()
+
+    def get(self, number: int) -> T | None:
+        return self._known.get(number)
+
+    def take(self, leaving: Mapping[int, T]) -> None:
+        for number in sorted(leaving):
+            self._known[number] = leaving[number]
+            self._known.move_to_end(number)
+        while len(self._known) > RETIRED_LIMIT:
+            self._known.popitem(last=False)
+
+    def give_back(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._known.pop(number, None)
 
 
 class Directory:
@@ -75,12 +95,14 @@ class Directory:
     def __init__(self) -> None:
         self._workloads = _Workloads()
         self._services = _Services()
+        self._ports: Counter[int] = Counter()  # how many frontends have each
+        self._gone_workloads: _Retired[Workload] = _Retired()
+        self._gone_services: _Retired[ServiceName] = _Retired()
         self._writers = Lock()
 
     def by_id(self, number: int) -> Workload | None:
         """The workload of that number, also one that is gone; None for 0 and for numbers never seen."""
-        view = self._workloads
-        return view.by_id.get(number) or view.retired.get(number) or _RESERVED.get(number)
+        return self._workloads.by_id.get(number) or self._gone_workloads.get(number) or _RESERVED.get(number)
 
     def by_address(self, address: bytes) -> Workload | None:
         """The present holder of an address (16 bytes, network order, IPv4 as ::ffff:a.b.c.d)."""
@@ -92,8 +114,7 @@ class Directory:
 
     def service(self, number: int) -> ServiceName | None:
         """The Service port of that number, also one that is gone."""
-        view = self._services
-        return view.by_number.get(number) or view.retired.get(number)
+        return self._services.by_number.get(number) or self._gone_services.get(number)
 
     def frontend(self, address: bytes, port: int, protocol: int) -> ServiceName | None:
         """The Service port reached under an address (16 bytes) and a port in host order."""
@@ -109,9 +130,15 @@ class Directory:
         """Other objects after every update; whoever keeps what was looked up compares them by identity."""
         return self._workloads, self._services
 
+    @property
+    def present(self) -> Mapping[int, Workload]:
+        """The present workloads by number; a view that never changes."""
+        return self._workloads.by_id
+
     def workloads(self) -> tuple[Workload, ...]:
-        """The present workloads, in the order in which they came."""
-        return tuple(self._workloads.by_id.values())
+        """The present workloads, in the order of their numbers."""
+        by_id = self._workloads.by_id
+        return tuple(by_id[number] for number in sorted(by_id))
 
     def update_workloads(self, workloads: Iterable[Workload]) -> None:
         """Replace all workloads. Of two that claim one address or device the later one gets it."""
@@ -124,15 +151,31 @@ class Directory:
         if not new and not left:
             return
         with self._writers:
+            before = self._workloads.by_id
+            self._gone_workloads.take({number: before[number] for number in left if number in before})
             self._workloads = _followed(self._workloads, new, left)
+            self._gone_workloads.give_back(one.id for one in new)
 
     def update_services(self, names: Mapping[int, ServiceName], frontends: Mapping[Frontend, ServiceName]) -> None:
-        """Replace all Services: names by the kernel's service number, and by frontend."""
+        """Replace all Services: names by the kernel's service number, and by frontend; neither changes afterwards."""
         with self._writers:
             before = self._services
-            retired = _retire(before.retired, before.by_number, names, before.by_number.keys() ^ names.keys())
-            ports = tuple({frontend.port for frontend in frontends})
-            self._services = _Services(dict(names), dict(frontends), retired, ports)
+            if before.by_number is names and before.by_frontend is frontends:
+                return
+            gone, new = differing(before.by_number, names)
+            self._gone_services.take({number: gone[number] for number in gone.keys() - new.keys()})
+            self._services = _Services(names, frontends, self._counted(before, frontends))
+            self._gone_services.give_back(new)
+
+    def _counted(self, before: _Services, frontends: Mapping[Frontend, ServiceName]) -> tuple[int, ...]:
+        """The ports of these frontends."""
+        gone, new = differing(before.by_frontend, frontends)
+        if gone.keys() == new.keys():
+            return before.ports
+        self._ports.update(place.port for place in new)
+        self._ports.subtract(place.port for place in gone)
+        self._ports += Counter()  # without those that have come to nothing
+        return tuple(self._ports)
 
 
 _RESERVED: Mapping[int, Workload] = {HOST.id: HOST, WORLD.id: WORLD}
@@ -144,37 +187,18 @@ def packed(address: IPAddress) -> bytes:
 
 
 def _followed(before: _Workloads, changed: Sequence[Workload], gone: Sequence[int]) -> _Workloads:
-    """The view after a change; copies of ten thousand entries are cheap, walks over them are not."""
-    by_id, by_address = dict(before.by_id), dict(before.by_address)
-    by_ifindex = dict(before.by_ifindex)
-    touched = {*gone, *(one.id for one in changed)}
-    for number in touched:
-        old = before.by_id.get(number)
+    """The view after a change."""
+    by_id, by_address, by_ifindex = Draft(before.by_id), Draft(before.by_address), Draft(before.by_ifindex)
+    for number in {*gone, *(one.id for one in changed)}:
+        old = by_id.pop(number, None)
         for raw in map(packed, old.addresses) if old else ():
             if by_address.get(raw) is old:
                 del by_address[raw]
         if old and by_ifindex.get(old.ifindex) is old:
             del by_ifindex[old.ifindex]
-    for number in gone:
-        by_id.pop(number, None)
     for one in changed:
         by_id[one.id] = one
         by_address.update(dict.fromkeys(map(packed, one.addresses), one))
         if one.ifindex:
             by_ifindex[one.ifindex] = one
-    return _Workloads(by_id, by_address, by_ifindex, _retire(before.retired, before.by_id, by_id, touched))
-
-
-def _retire(
-    retired: Mapping[int, T], before: Mapping[int, T], now: Mapping[int, T], touched: Iterable[int]
-) -> Mapping[int, T]:
-    """The retired of before and those of the touched that leave now, oldest first, without the ones that came back."""
-    leaving = sorted(number for number in touched if number in before and number not in now)
-    back = {number for number in touched if number in retired and number in now}
-    if not leaving and not back:
-        return retired
-    kept = {number: value for number, value in retired.items() if number not in back}
-    for number in leaving:
-        kept.pop(number, None)
-        kept[number] = before[number]
-    return dict(islice(kept.items(), max(0, len(kept) - RETIRED_LIMIT), None))
+    return _Workloads(by_id.done(), by_address.done(), by_ifindex.done())

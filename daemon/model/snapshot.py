@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -38,19 +39,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The wanted objects, sorted by namespace and name; `ignored` are objects of kinds that are not used."""
+    """The wanted objects, in tuples or listings sorted by namespace and name.
 
-    services: tuple[Service, ...] = ()
-    slices: tuple[EndpointSlice, ...] = ()
-    pods: tuple[Pod, ...] = ()
-    namespaces: tuple[Namespace, ...] = ()
-    nodes: tuple[NodeObject, ...] = ()
+    `ignored` are objects of kinds that are not used.
+    """
+
+    services: Sequence[Service] = ()
+    slices: Sequence[EndpointSlice] = ()
+    pods: Sequence[Pod] = ()
+    namespaces: Sequence[Namespace] = ()
+    nodes: Sequence[NodeObject] = ()
     ignored: tuple[ObjectRef, ...] = ()
     problems: tuple[Problem, ...] = ()
     read_at: float = 0.0  # s, CLOCK_MONOTONIC
-    policies: tuple[NetworkPolicy, ...] = ()
-    cluster_policies: tuple[ClusterNetworkPolicy, ...] = ()
-    shields: tuple[Shield, ...] = ()
+    policies: Sequence[NetworkPolicy] = ()
+    cluster_policies: Sequence[ClusterNetworkPolicy] = ()
+    shields: Sequence[Shield] = ()
     unread: tuple[str, ...] = ()
     """where policies may be of which no version was ever read"""
     withheld: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from typing import TypeVar
 from daemon.model.differences import differences
 from daemon.model.objects import ObjectRef
 from daemon.model.policies import LabelSelector
+from daemon.model.shelves import Draft
 from daemon.model.snapshot import Snapshot
 from daemon.policy.binding import Binder
 from daemon.policy.classes import Classes, Members, Numbers
@@ -70,7 +71,7 @@ class PolicyCompiler:
             raise
 
     def policies(self) -> Mapping[ObjectRef, ParsedPolicy]:
-        """The policies in force, as they were understood."""
+        """The policies in force, as they were understood; another object after every change of them."""
         return self._policies
 
     def local(self) -> Collection[Name]:
@@ -97,13 +98,13 @@ class PolicyCompiler:
 
     def _reset(self) -> None:
         self._snapshot = Snapshot()
-        self._policies: dict[ObjectRef, ParsedPolicy] = {}
+        self._policies: Mapping[ObjectRef, ParsedPolicy] = {}
         self._projection = Projection()
         self._inventory = Inventory(self._node)
         self._classes = Classes(self._class_numbers)
         self._members = Members(self._classes)
         self._binder = Binder(self._inventory, self._classes, self._members, self._rule_numbers, self._ruleset_numbers)
-        self._by_address: dict[bytes, int] = {}
+        self._by_address: Draft[bytes, int] = Draft()
         self._by_network: dict[Network, int] = {}
         self._table: PolicyTable | None = None
 
@@ -123,9 +124,10 @@ class PolicyCompiler:
         if needs and self._table is not None:
             self._binder.bind((), ())
             tables.append(self._finished())
-        for policy in gone:
-            del self._policies[policy.ref]
-        self._policies.update((policy.ref, policy) for policy in new)
+        if gone or new:
+            left = {policy.ref for policy in gone}
+            kept = {ref: policy for ref, policy in self._policies.items() if ref not in left}
+            self._policies = kept | {policy.ref: policy for policy in new}
         over = self._projection.remove(gone)
         if over:
             self._look_anew(names, over)
@@ -182,11 +184,14 @@ class PolicyCompiler:
             self._by_network[network] = self._classes.take(ClassKey(zone=network))
 
     def _put(self, address: bytes, key: ClassKey | None) -> None:
-        before = self._by_address.pop(address, None)
-        if key is not None:
-            self._by_address[address] = self._classes.take(key)
+        before = self._by_address.get(address)
+        now = None if key is None else self._classes.take(key)
         if before is not None:
             self._classes.drop(before)
+        if now is None:
+            self._by_address.pop(address, None)
+        elif now != before:
+            self._by_address[address] = now
 
     def _finished(self) -> PolicyTable:
         """The table of what is known now; parts that did not change are the very same objects as before."""
@@ -196,7 +201,7 @@ class PolicyCompiler:
         if lens.zones.barrier():
             networks[BARRIER.raw] = WORLD_CLASS
         self._table = PolicyTable(
-            _same(before.classes, self._by_address),
+            self._by_address.done(),
             _same(before.networks, networks),
             rulesets,
             _same(before.workloads, binder.workloads()),

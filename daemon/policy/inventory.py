@@ -7,7 +7,7 @@ now, `touched` the pods of this node that other policies may select now.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -147,7 +147,7 @@ class Inventory:
             held.stale = True
             self.dirty.update(held.addresses)
 
-    def _take_namespaces(self, before: tuple[Namespace, ...], now: tuple[Namespace, ...]) -> None:
+    def _take_namespaces(self, before: Sequence[Namespace], now: Sequence[Namespace]) -> None:
         for (_, name), found in _changes(before, now):
             labels = {**found.labels, NAMESPACE_NAME_LABEL: name} if found else _NOTHING
             if labels == self._spaces.get(name, _NOTHING):
@@ -237,7 +237,7 @@ def _in_any(networks: Iterable[Network], address: int) -> bool:
     return any(network.has(address) for network in networks)
 
 
-def _changes(before: tuple[T, ...], now: tuple[T, ...]) -> Iterable[tuple[Name, T | None]]:
+def _changes(before: Sequence[T], now: Sequence[T]) -> Iterable[tuple[Name, T | None]]:
     """Objects by namespace and name that are gone (None) or not the same as before."""
     gone, new = differences(before, now)
     found: dict[Name, T | None] = {(one.namespace, one.name): None for one in gone}

@@ -41,8 +41,8 @@ class KernelPolicy:
 
     epoch: int = 0
     """counts the states; even and odd ones are on different sides"""
-    classes: dict[bytes, int] = field(default_factory=dict)
-    networks: dict[Network, int] = field(default_factory=dict)
+    classes: Mapping[bytes, int] = field(default_factory=dict)
+    networks: Mapping[Network, int] = field(default_factory=dict)
     rulesets: dict[int, Ruleset] = field(default_factory=dict)
     guards: dict[int, Held] = field(default_factory=dict)
 

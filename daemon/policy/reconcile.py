@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from daemon.model.shelves import differing
 from daemon.policy.compile import FirstNumbers
 from daemon.policy.kernel_columns import (
     NOT_HELD,
@@ -89,7 +90,7 @@ class PolicyReconciler:
         """Reads the maps and puts the settings into force; raises KernelError."""
         self._maps, self._hits, self._flags, self._grace = maps, hits, int(flags), grace
         self._numbers: dict[int, int] = {}
-        self._rules: frozenset[int] = frozenset()
+        self._rules: Mapping[int, object] = {}
         self._held: KernelPolicy | None = read_policy(maps)
         self._next_number = max(self._held.rulesets, default=0) + 1
         self._generation = max((one.generation for one in self._held.guards.values()), default=0)
@@ -152,7 +153,7 @@ class PolicyReconciler:
         self, before: KernelPolicy, table: PolicyTable, guards: Mapping[int, Guard], numbers: Mapping[int, int]
     ) -> _Plan:
         rulesets = {numbers[one.number]: one for one in table.rulesets.values()}
-        after = KernelPolicy(before.epoch, dict(table.classes), dict(table.networks), rulesets)
+        after = KernelPolicy(before.epoch, table.classes, table.networks, rulesets)
         plan = _Plan(before, after)
         plan.addresses = _differing(before.classes, after.classes)
         plan.networks = _differing(before.networks, after.networks)
@@ -180,13 +181,13 @@ class PolicyReconciler:
 
     def _check_room(self, plan: _Plan) -> None:
         """Raise MapFullError where old and new do not fit together, as they must for a moment."""
-        before, after = plan.before, plan.after
+        before = plan.before
         needed = (
-            len(before.classes.keys() | after.classes.keys()),
-            len(before.networks.keys() | after.networks.keys()),
-            len(before.rulesets.keys() | after.rulesets.keys()),
+            len(before.classes) + len(_without(plan.addresses, before.classes)),
+            len(before.networks) + len(_without(plan.networks, before.networks)),
+            len(before.rulesets) + len(plan.put),
             before.entries + sum(len(one.entries) for one in plan.put.values()),
-            len(before.guards.keys() | after.guards.keys()),
+            len(before.guards) + len(_without(plan.guards, before.guards)),
         )
         for name, count in zip(_BOUNDED, needed, strict=True):
             room = self._maps[name].max_entries
@@ -255,10 +256,9 @@ class PolicyReconciler:
 
     def _tidy_hits(self, table: PolicyTable, plan: _Plan) -> None:
         """Forget the counts of rules that are gone, so that the map has room for those that come."""
-        rules = frozenset(table.rules)
-        if rules != self._rules and (plan.put or plan.drop):
-            self._hits.forget([rule for rule in self._hits.totals() if rule not in rules])
-        self._rules = rules
+        if table.rules is not self._rules and (plan.put or plan.drop):
+            self._hits.forget([rule for rule in self._hits.totals() if rule not in table.rules])
+        self._rules = table.rules
 
 
 def _touched_rulesets(plan: _Plan) -> set[int]:
@@ -284,8 +284,8 @@ def _number(numbers: Mapping[int, int], number: int) -> int:
 
 
 def _differing(before: Mapping[T, object], after: Mapping[T, object]) -> list[T]:
-    changed = after.items() - before.items()
-    return [key for key, _ in changed] + _without(before, after)
+    old, new = differing(before, after)
+    return [*new, *_without(old, new)]
 
 
 def _without(keys: Iterable[T], kept: Mapping[T, object]) -> list[T]:

@@ -7,7 +7,7 @@ an order that no connection can trip over.
 """
 
 from daemon.services.compile import compile_services
-from daemon.services.force import Applied
+from daemon.services.force import Applied, PortsInForce, every_port
 from daemon.services.reconcile import Changes, ServiceReconciler
 from daemon.services.table import Block, Origin, PortKey, Scope, ServicePortEntry, ServiceTable
 
@@ -17,9 +17,11 @@ __all__ = [
     "Changes",
     "Origin",
     "PortKey",
+    "PortsInForce",
     "Scope",
     "ServicePortEntry",
     "ServiceReconciler",
     "ServiceTable",
     "compile_services",
+    "every_port",
 ]

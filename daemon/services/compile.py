@@ -17,6 +17,7 @@ from dataclasses import replace
 from daemon.model.differences import differences
 from daemon.model.directory import Frontend
 from daemon.model.objects import HEADLESS_LABEL, EndpointSlice, KubeObject, Service
+from daemon.model.shelves import Draft
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import Node
 from daemon.services.blocks import NOTHING, pod_block, service_block
@@ -27,21 +28,21 @@ Name = tuple[str, str]
 
 def compile_services(snapshot: Snapshot, node: Node, before: ServiceTable | None = None) -> ServiceTable:
     """The table that a snapshot means on this node. `before`, an earlier table of the same node, only saves work."""
-    draft = _Draft(before if before is not None and before.node == node else ServiceTable(node))
-    draft.take(snapshot)
-    return draft.finish(snapshot)
+    making = _Making(before if before is not None and before.node == node else ServiceTable(node))
+    making.take(snapshot)
+    return making.finish(snapshot)
 
 
-class _Draft:
-    """A table in the making: a copy of the one before, changed in place, then frozen."""
+class _Making:
+    """A table in the making: drafts of what the one before consists of."""
 
     def __init__(self, base: ServiceTable) -> None:
         self._base = base
-        self._blocks = dict(base.blocks)
-        self._services = base.workings.services
-        self._slices = dict(base.workings.slices)
-        self._claims = base.workings.claims
-        self._parts = dict(base.workings.parts)
+        self._blocks = Draft(base.blocks)
+        self._services = Draft(base.workings.services)
+        self._slices = Draft(base.workings.slices)
+        self._claims = Draft(base.workings.claims)
+        self._parts = Draft(base.workings.parts)
         self._touched: set[Origin] = set()
 
     def take(self, snapshot: Snapshot) -> None:
@@ -67,27 +68,25 @@ class _Draft:
                 self._blocks.pop(origin, None)
             elif block != self._blocks.get(origin):
                 self._blocks[origin] = block
-        workings = Workings(snapshot, self._services, self._slices, self._claims, self._parts)
-        return ServiceTable(self._base.node, self._blocks, workings)
+        parts = self._services.done(), self._slices.done(), self._claims.done(), self._parts.done()
+        return ServiceTable(self._base.node, self._blocks.done(), Workings(snapshot, *parts))
 
     def _take_services(self, gone: Iterable[Service], new: Iterable[Service]) -> set[Name]:
         left = {_name_of(service) for service in gone}
         come = {_name_of(service): service for service in new}
-        if left or come:
-            services = {**self._services, **come}
-            for name in left - come.keys():
-                services.pop(name, None)
-            self._services = services
+        self._services.update(come)
+        for name in left - come.keys():
+            self._services.pop(name, None)
         return left | come.keys()
 
     def _take_slices(self, gone: Iterable[EndpointSlice], new: Iterable[EndpointSlice]) -> set[Name]:
         left, come = _by_service(gone), _by_service(new)
         for name in left.keys() | come.keys():
             leaving = {slice_.name for slice_ in left.get(name, ())}
-            kept = [slice_ for slice_ in self._slices.get(name, ()) if slice_.name not in leaving]
-            self._slices[name] = tuple(sorted([*kept, *come.get(name, ())], key=_name_of))
-            if not self._slices[name]:
-                del self._slices[name]
+            kept = [slice_ for slice_ in self._slices.pop(name, ()) if slice_.name not in leaving]
+            now = tuple(sorted([*kept, *come.get(name, ())], key=_name_of))
+            if now:
+                self._slices[name] = now
         return left.keys() | come.keys()
 
     def _put(self, origin: Origin, part: Block) -> None:
@@ -100,8 +99,6 @@ class _Draft:
         if part == NOTHING:
             del self._parts[origin]
         old, new = set(before.places()), set(part.places())
-        if old != new and self._claims is self._base.workings.claims:
-            self._claims = dict(self._claims)
         for place in old - new:
             self._claim(place, [other for other in self._claims[place] if other != origin])
         for place in new - old:

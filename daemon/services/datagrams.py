@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from daemon.model.shelves import differing
 from daemon.services.force import Applied
-from daemon.services.table import RECORD_SIZE, Block, PortKey, ServiceTable, differing, records
+from daemon.services.table import RECORD_SIZE, Block, PortKey, ServiceTable, records
 
 Columns = npt.NDArray[Any]
 

@@ -12,8 +12,9 @@ from itertools import chain
 from typing import TypeVar
 
 from daemon.model.directory import Frontend, ServiceName
+from daemon.model.shelves import Draft, Shelves, differing
 from daemon.services.plan import Delta, KernelState
-from daemon.services.table import Block, Origin, PortKey, ServicePortEntry, differing
+from daemon.services.table import Block, Origin, PortKey, ServicePortEntry
 
 K = TypeVar("K", bound=Hashable)
 NumberOf = Callable[[ServicePortEntry], int]
@@ -25,6 +26,15 @@ class Applied:
 
     number: int
     entry: ServicePortEntry
+
+
+PortsInForce = Mapping[Origin, tuple[Applied, ...]]
+"""By origin; never changes, and shares with the next one what stays."""
+
+
+def every_port(ports: PortsInForce) -> tuple[Applied, ...]:
+    """All of them."""
+    return tuple(chain.from_iterable(ports.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +50,25 @@ class InForce:
     """The state after the last write; empty where the kernel's state was not written from here."""
 
     def __init__(self) -> None:
-        self.names: dict[int, ServiceName] = {}
-        self.frontends: dict[Frontend, ServiceName] = {}
-        self.renamed = 0
-        """how often `names` or `frontends` changed"""
-        self._blocks: Mapping[Origin, Block] = {}
-        self._applied: dict[Origin, tuple[Applied, ...]] = {}
+        self._names: Draft[int, ServiceName] = Draft()
+        self._frontends: Draft[Frontend, ServiceName] = Draft()
+        self._blocks: Mapping[Origin, Block] = Shelves()
+        self._applied: Draft[Origin, tuple[Applied, ...]] = Draft()
 
     @property
-    def applied(self) -> tuple[Applied, ...]:
-        """All ports in force."""
-        return tuple(chain.from_iterable(self._applied.values()))
+    def names(self) -> Mapping[int, ServiceName]:
+        """Names by number; the very same object until one changes."""
+        return self._names.done()
 
-    def of(self, origin: Origin) -> tuple[Applied, ...]:
-        """The ports in force of one Service or pod."""
-        return self._applied.get(origin, ())
+    @property
+    def frontends(self) -> Mapping[Frontend, ServiceName]:
+        """Names by frontend; the very same object until one changes."""
+        return self._frontends.done()
+
+    @property
+    def ports(self) -> PortsInForce:
+        """The ports of each Service or pod; the very same object until one changes."""
+        return self._applied.done()
 
     def change(self, blocks: Mapping[Origin, Block]) -> Change:
         """What differs from the blocks of a table."""
@@ -67,20 +81,16 @@ class InForce:
         for origin, block in change.new.items():
             self._applied[origin] = tuple(Applied(number_of(entry), entry) for entry in block.entries)
         old, new = ([entry for block in some.values() for entry in block.entries] for some in (change.old, change.new))
-        moved = [_replaced(self.names, _numbers(old, number_of), _numbers(new, number_of))]
-        moved += [_replaced(self.frontends, _places(old), _places(new))]
-        self.renamed += any(moved)
+        _replace(self._names, _numbers(old, number_of), _numbers(new, number_of))
+        _replace(self._frontends, _places(old), _places(new))
         self._blocks = change.blocks
 
 
-def _replaced(names: dict[K, ServiceName], old: Mapping[K, ServiceName], new: Mapping[K, ServiceName]) -> bool:
-    """Take `old` out of the names and put `new` in; whether that was a change."""
-    if old == new:
-        return False
+def _replace(names: Draft[K, ServiceName], old: Mapping[K, ServiceName], new: Mapping[K, ServiceName]) -> None:
+    """Take `old` out of the names and put `new` in."""
     for key in old.keys() - new.keys():
         del names[key]
-    names.update(new)
-    return True
+    names.update((key, name) for key, name in new.items() if old.get(key) != name)
 
 
 def _numbers(entries: Iterable[ServicePortEntry], number_of: NumberOf) -> dict[int, ServiceName]:
@@ -102,15 +112,21 @@ def delta_from(change: Change, number_of: NumberOf) -> Delta:
     places.difference_update(place for block in change.new.values() for place in block.places())
     gone = gone_keys(change)
     old = (entry for block in change.old.values() for entry in block.entries)
-    return Delta(list(change.new.values()), places, [number_of(entry) for entry in old if entry.key in gone])
+    return Delta(_in_order(change.new), places, [number_of(entry) for entry in old if entry.key in gone])
 
 
 def delta_of_all(state: KernelState, blocks: Mapping[Origin, Block], number_of: NumberOf) -> Delta:
     """All blocks, and everything else that the kernel holds as stale: for a kernel that was not written from here."""
-    places = {place for block in blocks.values() for place in block.places()}
-    numbers = {number_of(entry) for block in blocks.values() for entry in block.entries}
+    wanted = _in_order(blocks)
+    places = {place for block in wanted for place in block.places()}
+    numbers = {number_of(entry) for block in wanted for entry in block.entries}
     stale = [place for place in state.entries if place not in places]
-    return Delta(list(blocks.values()), stale, [number for number in state.slots if number not in numbers])
+    return Delta(wanted, stale, [number for number in state.slots if number not in numbers])
+
+
+def _in_order(blocks: Mapping[Origin, Block]) -> list[Block]:
+    """By origin: so numbers are given."""
+    return [blocks[origin] for origin in sorted(blocks)]
 
 
 def _keys(blocks: Mapping[Origin, Block]) -> set[PortKey]:

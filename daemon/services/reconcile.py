@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from daemon.model.directory import Frontend, ServiceName
 from daemon.services.columns import entry_columns, frontend_keys, read_state, slot_columns, slot_keys
-from daemon.services.force import Applied, InForce, NumberOf, delta_from, delta_of_all, gone_keys
+from daemon.services.force import InForce, NumberOf, PortsInForce, delta_from, delta_of_all, gone_keys
 from daemon.services.numbers import NumberBook
 from daemon.services.plan import Delta, KernelState, Plan, Run, held_slots, make_plan, removable_first
-from daemon.services.table import Origin, ServiceTable
+from daemon.services.table import ServiceTable
 from ebpf.errors import MapFullError
 from ebpf.grace import wait_for_readers
 from ebpf.maps import HashMap
@@ -88,18 +88,9 @@ class ServiceReconciler:
             self._state = state
 
     @property
-    def applied(self) -> tuple[Applied, ...]:
-        """All ports in force."""
-        return self._force.applied
-
-    def applied_of(self, origin: Origin) -> tuple[Applied, ...]:
-        """The ports in force of one Service or pod."""
-        return self._force.of(origin)
-
-    @property
-    def renamed(self) -> tuple[InForce, int]:
-        """Another value after every change of `names` or `frontends`."""
-        return self._force, self._force.renamed
+    def in_force(self) -> PortsInForce:
+        """The ports in force of each Service or pod."""
+        return self._force.ports
 
     def names(self) -> Mapping[int, ServiceName]:
         """Names by number, as the directory takes them."""

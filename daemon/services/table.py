@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from itertools import islice, pairwise
-from typing import NamedTuple, TypeVar
+from itertools import pairwise
+from typing import NamedTuple
 
-from daemon.model.differences import common_ends
 from daemon.model.directory import Frontend, ServiceName
 from daemon.model.objects import EndpointSlice, Service
+from daemon.model.shelves import Shelves
 from daemon.model.snapshot import Snapshot
 from daemon.model.workload import IPAddress, Node
 from ebpf.addresses import unpack
@@ -101,10 +101,10 @@ class Workings:
     """From what a table was compiled, sorted for the next compilation: see `compile`."""
 
     snapshot: Snapshot = field(default_factory=Snapshot)
-    services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
-    slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]] = field(default_factory=dict)
-    claims: dict[Frontend, tuple[Origin, ...]] = field(default_factory=dict)
-    parts: Mapping[Origin, Block] = field(default_factory=dict)
+    services: Mapping[tuple[str, str], Service] = field(default_factory=Shelves)
+    slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]] = field(default_factory=Shelves)
+    claims: Mapping[Frontend, tuple[Origin, ...]] = field(default_factory=Shelves)
+    parts: Mapping[Origin, Block] = field(default_factory=Shelves)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ServiceTable:
     """All that a node balances. No frontend is in two blocks."""
 
     node: Node
-    blocks: Mapping[Origin, Block] = field(default_factory=dict)
+    blocks: Mapping[Origin, Block] = field(default_factory=Shelves)
     workings: Workings = field(default_factory=Workings, repr=False, compare=False)
 
     @cached_property
@@ -129,24 +129,6 @@ class ServiceTable:
     def addresses(self) -> frozenset[Frontend]:
         """The addresses whose other ports are refused."""
         return frozenset(place for block in self.blocks.values() for place in block.addresses)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def differing(before: Mapping[K, V], after: Mapping[K, V]) -> tuple[dict[K, V], dict[K, V]]:
-    """What is no longer, and what is new, by identity; what changed is in both.
-
-    A table keeps the order of the one before it, so all but the middle is compared in place, without a look-up.
-    """
-    head, tail = common_ends(tuple(before.values()), tuple(after.values()))
-    return _without(before, after, head, tail), _without(after, before, head, tail)
-
-
-def _without(these: Mapping[K, V], those: Mapping[K, V], head: int, tail: int) -> dict[K, V]:
-    middle = islice(these.items(), head, len(these) - tail)
-    return {key: value for key, value in middle if those.get(key) is not value}
 
 
 def records(blob: bytes) -> list[bytes]:

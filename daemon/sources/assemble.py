@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar, cast
 
+from daemon.model.listing import name_of
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import (
     HEADLESS_LABEL,
@@ -29,32 +29,36 @@ from daemon.sources.files import FileState
 
 T = TypeVar("T", bound=KubeObject)
 Place = tuple[str, int]
+Chosen = dict[ObjectRef, tuple[Located, str]]
+"""Each object with its file."""
 
 _WITH_NODE_PORTS = frozenset({ServiceType.NODE_PORT, ServiceType.LOAD_BALANCER})
 
 
 def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
     """One snapshot of all files. An object that is written twice is taken from the later file, as `kubectl` would."""
-    chosen: dict[ObjectRef, tuple[Located, Place]] = {}
+    chosen: Chosen = {}
     problems: list[Problem] = []
+    prefix = str(folder / "_").removesuffix("_")
     for name, state in files.items():
-        file = str(folder / name)
+        file = prefix + name
         problems += _problems_of(file, state)
         for located in state.content.objects:
-            ref = located.ref
-            if ref in chosen:
-                where = "{}:{}".format(*chosen[ref][1])
-                problems.append(_note((file, located.line), f"{ref} is also in {where}; this one is used"))
-            chosen[ref] = located, (file, located.line)
+            before = chosen.get(located.ref)
+            if before:
+                where = "{}:{}".format(*_place(before))
+                problems.append(_note((file, located.line), f"{located.ref} is also in {where}; this one is used"))
+            chosen[located.ref] = located, file
     kinds: dict[type[KubeObject], list[KubeObject]] = defaultdict(list)
-    for _, (located, _) in sorted(chosen.items(), key=itemgetter(0)):
+    for located, _ in chosen.values():
         kinds[type(located.object)].append(located.object)
-    places = {ref: place for ref, (_, place) in chosen.items()}
+    for objects in kinds.values():
+        objects.sort(key=name_of)
     slices, services = _only(EndpointSlice, kinds), _only(Service, kinds)
-    problems += _orphans(slices, places)
-    problems += _shared_addresses(services, places)
-    problems += _shared_node_ports(services, places)
-    unread = tuple(str(folder / name) for name, state in files.items() if state.unread)
+    problems += _orphans(slices, chosen)
+    problems += _shared_addresses(services, chosen)
+    problems += _shared_node_ports(services, chosen)
+    unread = tuple(prefix + name for name, state in files.items() if state.unread)
     return Snapshot(
         services=services,
         slices=slices,
@@ -72,6 +76,11 @@ def assemble(folder: Path, files: Mapping[str, FileState]) -> Snapshot:
     )
 
 
+def _place(one: tuple[Located, str]) -> Place:
+    located, file = one
+    return file, located.line
+
+
 def _problems_of(file: str, state: FileState) -> Iterator[Problem]:
     if state.problem:
         yield state.problem
@@ -79,17 +88,19 @@ def _problems_of(file: str, state: FileState) -> Iterator[Problem]:
         yield _note((file, note.line), note.message)
 
 
-def _orphans(slices: Iterable[EndpointSlice], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+def _orphans(slices: Iterable[EndpointSlice], chosen: Chosen) -> Iterator[Problem]:
     """Slices that name a Service which is not there."""
     for found in slices:
         if not found.service or HEADLESS_LABEL in found.labels:
             continue
         service = ObjectRef("Service", found.namespace, found.service)
-        if service not in places:
-            yield _note(places[found.ref], f"{found.ref}: there is no {service}; it has no effect until there is")
+        if service not in chosen:
+            yield _note(
+                _place(chosen[found.ref]), f"{found.ref}: there is no {service}; it has no effect until there is"
+            )
 
 
-def _shared_addresses(services: Iterable[Service], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+def _shared_addresses(services: Iterable[Service], chosen: Chosen) -> Iterator[Problem]:
     """Services that claim a clusterIP which another one has; the first by namespace and name keeps it."""
     holders: dict[str, ObjectRef] = {}
     for found in services:
@@ -97,10 +108,10 @@ def _shared_addresses(services: Iterable[Service], places: Mapping[ObjectRef, Pl
             holder = holders.setdefault(address, found.ref)
             if holder != found.ref and address != "None":
                 message = f"{found.ref}: clusterIP {address} is that of {holder}; the ports that both have stay there"
-                yield _note(places[found.ref], message)
+                yield _note(_place(chosen[found.ref]), message)
 
 
-def _shared_node_ports(services: Iterable[Service], places: Mapping[ObjectRef, Place]) -> Iterator[Problem]:
+def _shared_node_ports(services: Iterable[Service], chosen: Chosen) -> Iterator[Problem]:
     """Services that claim a node port which another one has; it stays with the first by namespace and name."""
     holders: dict[tuple[int, Protocol], ObjectRef] = {}
     for found in services:
@@ -110,7 +121,7 @@ def _shared_node_ports(services: Iterable[Service], places: Mapping[ObjectRef, P
             holder = holders.setdefault((port.node_port, port.protocol), found.ref)
             if holder != found.ref:
                 what = f"nodePort {port.node_port}/{port.protocol.value}"
-                yield _note(places[found.ref], f"{found.ref}: {what} is that of {holder}, and stays there")
+                yield _note(_place(chosen[found.ref]), f"{found.ref}: {what} is that of {holder}, and stays there")
 
 
 def _only(kind: type[T], kinds: Mapping[type[KubeObject], list[KubeObject]]) -> tuple[T, ...]:

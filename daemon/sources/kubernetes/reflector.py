@@ -21,10 +21,11 @@ from typing import Any, Generic, TypeVar
 import httpx2
 import msgspec
 
+from daemon.model.listing import Name, name_of
 from daemon.model.objects import KubeObject
 from daemon.sources.defaults import with_defaults
 from daemon.sources.kubernetes import refusals, wire
-from daemon.sources.kubernetes.cache import Cache, Name
+from daemon.sources.kubernetes.cache import Cache
 from daemon.sources.kubernetes.resources import Resource
 from daemon.sources.kubernetes.sharing import shared
 from daemon.sources.kubernetes.versions import served_as
@@ -178,7 +179,8 @@ class Reflector(Generic[T]):
         """Put an object among the others; of one that cannot be understood the last good version stays."""
         key = wire.head(raw).key
         try:
-            into[key] = with_defaults(shared(self._decoder.decode(raw)))  # type: ignore[assignment]
+            found = shared(with_defaults(self._decoder.decode(raw)))
+            into[name_of(found)] = found  # type: ignore[assignment]
             self.unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from daemon.services.force import every_port
 from tests.conformance.services.host import DROPPED, REFUSED, UNTOUCHED, Host
 from tests.unit.services.build import Object, pod, service, slice_
 
@@ -141,7 +142,7 @@ def test_of_two_ports_with_one_number_the_first_is_served(host: Host) -> None:
     twice = service("api", "10.96.0.1", {"name": "a", "port": 80}, {"name": "b", "port": 80})
     host.apply(twice, slice_("api", "10.0.0.1", ports=listed))
     assert host.ask(*CLUSTER_IP) == ENDPOINT
-    assert [port.entry.key.name.port_name for port in host.reconciler.applied] == ["a"]
+    assert [port.entry.key.name.port_name for port in every_port(host.reconciler.in_force)] == ["a"]
 
 
 def test_frontends_of_one_port_share_a_number_unless_their_policies_differ(host: Host) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.services.columns import read_state
+from daemon.services.force import every_port
 from daemon.services.reconcile import ServiceReconciler
 from tests.conformance.services.host import Host
 from tests.unit.services.build import Object, pod, service, slice_
@@ -83,5 +84,5 @@ def test_any_order_of_events_leads_to_the_same_maps(steps: list[tuple[World, boo
     assert len(host.backends.rows) == len(fresh.backends.rows)
     assert set(host.reconciler.names().values()) == set(fresh.reconciler.names().values())
     assert host.reconciler.frontends() == fresh.reconciler.frontends()
-    keys = [port.entry.key for port in host.reconciler.applied]
-    assert sorted(map(str, keys)) == sorted(str(port.entry.key) for port in fresh.reconciler.applied)
+    keys = [port.entry.key for port in every_port(host.reconciler.in_force)]
+    assert sorted(map(str, keys)) == sorted(str(port.entry.key) for port in every_port(fresh.reconciler.in_force))

@@ -34,13 +34,13 @@ class Told:
 
 def test_a_workload_that_comes_and_goes_is_told_with_its_addresses() -> None:
     told = Told()
-    told.witness.look([workload(16)], (), {5: ""})
+    told.witness.look({16: workload(16)}, {}, {5: ""})
     assert [one.type for one in told.new()] == [
         flow_pb2.ENDPOINT_CREATED,
         flow_pb2.IPCACHE_UPSERTED,
         flow_pb2.ENDPOINT_REGENERATE_SUCCESS,
     ]
-    told.witness.look([], (), {})
+    told.witness.look({}, {}, {})
     gone = told.new()
     assert [one.type for one in gone] == [flow_pb2.ENDPOINT_DELETED, flow_pb2.IPCACHE_DELETED]
     assert (gone[0].endpoint_update.namespace, gone[0].endpoint_update.pod_name) == ("shop", "api-1")
@@ -49,17 +49,17 @@ def test_a_workload_that_comes_and_goes_is_told_with_its_addresses() -> None:
 
 def test_what_stays_is_not_told_again() -> None:
     told = Told()
-    told.witness.look([workload(16)], (), {5: ""})
+    told.witness.look({16: workload(16)}, {}, {5: ""})
     told.new()
-    told.witness.look([workload(16)], (), {5: ""})
+    told.witness.look({16: workload(16)}, {}, {5: ""})
     assert told.new() == []
 
 
 def test_an_address_with_another_identity_tells_the_old_one() -> None:
     told = Told()
-    told.witness.look([workload(16)], (), {})
+    told.witness.look({16: workload(16)}, {}, {})
     told.new()
-    told.witness.look([workload(16, identity=301)], (), {})
+    told.witness.look({16: workload(16, identity=301)}, {}, {})
     (event,) = told.new()
     assert event.type == flow_pb2.IPCACHE_UPSERTED
     assert (event.ipcache_update.identity, event.ipcache_update.old_identity.value) == (301, 300)
@@ -67,17 +67,17 @@ def test_an_address_with_another_identity_tells_the_old_one() -> None:
 
 def test_programs_that_could_not_be_attached_are_a_failure_with_its_reason() -> None:
     told = Told()
-    told.witness.look([workload(16)], (), {5: "no such device"})
+    told.witness.look({16: workload(16)}, {}, {5: "no such device"})
     failure = told.new()[-1]
     assert failure.type == flow_pb2.ENDPOINT_REGENERATE_FAILURE
     assert (failure.endpoint_regenerate.id, failure.endpoint_regenerate.error) == (16, "no such device")
-    told.witness.look([workload(16)], (), {5: ""})
+    told.witness.look({16: workload(16)}, {}, {5: ""})
     assert [one.type for one in told.new()] == [flow_pb2.ENDPOINT_REGENERATE_SUCCESS]
 
 
 def test_workloads_of_other_nodes_are_addresses_only() -> None:
     told = Told()
-    told.witness.look([workload(16, ifindex=0)], (), {})
+    told.witness.look({16: workload(16, ifindex=0)}, {}, {})
     assert [one.type for one in told.new()] == [flow_pb2.IPCACHE_UPSERTED]
 
 

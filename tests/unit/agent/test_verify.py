@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from daemon.agent.verify import Difference, Promised, Report, verify
-from daemon.services import ServiceReconciler, ServiceTable
+from daemon.services import ServiceReconciler, ServiceTable, every_port
 from tests.unit.services.build import compiled, service, slice_
 from tests.unit.services.memory import MemoryMap, backend_map, service_map
 
@@ -32,7 +32,7 @@ class Kernel:
 
 
 def promised(table: ServiceTable, reconciler: ServiceReconciler) -> Promised:
-    numbers = {one.entry.key: one.number for one in reconciler.applied}
+    numbers = {one.entry.key: one.number for one in every_port(reconciler.in_force)}
     return Promised(reconciler.written, table.workings.snapshot, table.node, numbers, reconciler.spare)
 
 

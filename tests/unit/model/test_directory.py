@@ -6,6 +6,8 @@ from ipaddress import ip_address
 from threading import Thread
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.model import directory as module
 from daemon.model.directory import HOST, WORLD, Directory, Frontend, ServiceName, packed
@@ -94,3 +96,17 @@ def test_a_reader_in_another_thread_never_sees_half_an_update() -> None:
         directory.update_workloads([workload(16, namespace=namespace), workload(17, namespace=namespace)])
     reader.join()
     assert mixed == []
+
+
+NAMED = st.dictionaries(
+    st.builds(Frontend, st.just(bytes(16)), st.integers(1, 5), st.integers(6, 8)), st.integers(1, 9)
+)
+
+
+@given(st.lists(NAMED, max_size=8))
+def test_after_any_updates_the_ports_of_frontends_are_those_that_there_are(updates: list[dict[Frontend, int]]) -> None:
+    directory = Directory()
+    for frontends in updates:
+        names = {place: ServiceName("shop", f"s{number}") for place, number in frontends.items()}
+        directory.update_services({}, names)
+        assert sorted(directory.frontend_ports) == sorted({place.port for place in names})

@@ -11,6 +11,7 @@ from daemon.model.objects import AddressType, Endpoint, EndpointPort, EndpointSl
 from daemon.model.objects import ServiceSpec as Spec
 from daemon.model.snapshot import Snapshot
 from daemon.services.compile import compile_services
+from daemon.services.force import every_port
 from daemon.services.plan import arrange
 from daemon.services.reconcile import Changes, ServiceReconciler
 from daemon.services.table import Scope
@@ -46,7 +47,7 @@ WEB: list[Service | EndpointSlice] = [service("web", "10.96.0.2"), slice_("web",
 
 
 def numbers(reconciler: ServiceReconciler) -> dict[str, int]:
-    return {port.entry.key.name.name: port.number for port in reconciler.applied}
+    return {port.entry.key.name.name: port.number for port in every_port(reconciler.in_force)}
 
 
 def test_entries_and_slots_are_written_in_the_kernels_own_form(
@@ -114,7 +115,7 @@ def test_a_number_whose_frontends_have_two_policies_after_a_restart_is_given_to_
     second = ServiceReconciler(services, backends, no_grace)
     changed = service("api", "10.96.0.1", NODE_PORT, internalTrafficPolicy="Local", **OUTSIDE)
     second.apply(compiled(changed, API[1]))
-    found = {port.entry.key.scope: port.number for port in second.applied}
+    found = {port.entry.key.scope: port.number for port in every_port(second.in_force)}
     assert found == {Scope.LOCAL: 2, Scope.CLUSTER: 3} or found == {Scope.LOCAL: 3, Scope.CLUSTER: 2}
 
 
