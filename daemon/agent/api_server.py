@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import ip_address
-from itertools import takewhile
+from itertools import islice, takewhile
 from urllib.parse import urlsplit
 
 from daemon.model.directory import packed
@@ -46,7 +46,7 @@ def served_addresses(snapshot: Snapshot) -> frozenset[bytes]:
 
 def _served(snapshot: Snapshot) -> Iterator[bytes]:
     first = bisect_left(snapshot.slices, _SERVICE, key=lambda one: (one.namespace, one.name))
-    mine = takewhile(lambda one: one.name.startswith(_SERVICE[1]), snapshot.slices[first:])
+    mine = takewhile(lambda one: one.name.startswith(_SERVICE[1]), islice(snapshot.slices, first, None))
     for one in mine:
         if (one.namespace, one.service) == _SERVICE and one.address_type is not AddressType.FQDN:
             for address in (text for endpoint in one.endpoints for text in endpoint.addresses):

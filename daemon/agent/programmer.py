@@ -271,7 +271,8 @@ class Programmer:
         """Before the uplinks: what comes in by them meets it from the first frame on."""
         known = snapshot.node(self._settings.node)
         labels = {**self._settings.label_map, **(known.labels if known else {})}
-        self.shield.apply(snapshot, devices, labels, self.api_server | served_addresses(snapshot))
+        served = served_addresses(snapshot) if snapshot.shields else frozenset()
+        self.shield.apply(snapshot, devices, labels, self.api_server | served)
 
     def _sync_devices(self, devices: Devices) -> None:
         wanted = {device.ifindex: device for device in devices.devices}
