@@ -5,6 +5,7 @@ C_FILES = $(shell find bpf_programs -name '*.c' -o -name '*.h')
 DURATION ?= 15s
 ARGS ?=
 EXAMPLES ?= 20000
+FRAMES ?= 1000000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test deploy-test image conformance fuzz lint types bench proto install uninstall deb clean root
@@ -27,9 +28,11 @@ deploy-test: root ## a fresh Debian with the service, the package and the image,
 conformance: root ## the live cases of a service proxy, and docs/service-conformance.md from the results; as root
 	@tools/setup dev
 	@$(PYTHON) -m pytest tests/conformance/services/live --write-conformance $(ARGS)
-fuzz: ## damaged DNS, HTTP and TLS for the parsers; EXAMPLES=200000 for longer
+
+fuzz: root ## damaged DNS, HTTP and TLS for the parsers, frames for the shield; EXAMPLES and FRAMES say how many; as root
 	@tools/setup dev
-	@REMORA_FUZZ_EXAMPLES=$(EXAMPLES) $(PYTHON) -m pytest tests/unit/flows/test_fuzz.py $(ARGS)
+	@REMORA_FUZZ_EXAMPLES=$(EXAMPLES) REMORA_FUZZ_FRAMES=$(FRAMES) \
+		$(PYTHON) -m pytest tests/unit/flows/test_fuzz.py tests/bpf/test_shield_fuzz.py $(ARGS)
 
 lint: ## style of Python and C, and the order of imports
 	@tools/setup dev

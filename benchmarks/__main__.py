@@ -21,7 +21,7 @@ from ebpf.errors import RemoraError
 
 NAMES = (
     "agent", "records", "flows", "scrape", "throughput", "connect", "packet", "services", "outside",
-    "policy_compile", "policy_packet", "policy_force", "kubernetes",
+    "policy_compile", "policy_packet", "policy_force", "kubernetes", "xdp",
 )  # fmt: skip
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

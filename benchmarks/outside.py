@@ -24,6 +24,7 @@ from benchmarks import kubeproxy, web
 from benchmarks.report import Figure
 from benchmarks.sites import Asker, Bare
 from benchmarks.stand import PORT, SERVER, STAGE, BenchmarkError, Stand
+from benchmarks.tables import put, raw
 from benchmarks.throughput import processors
 from daemon.demo.topology import NAMESPACES, SUBNETS, Node, in_namespace
 from daemon.model.directory import Frontend, ServiceName
@@ -166,10 +167,10 @@ def _datapath(stack: ExitStack, one: Bare, name: str, other: Bare) -> Datapath:
     made.tell_flags(NodeFlag.DIRECT_TCP)
     uplink, device = (one.node.run(if_nametoindex, found) for found in (UPLINK, one.node.spaces[SERVER].device))
     own, far = one.address(SERVER), other.address(SERVER)
-    _put(made, "uplinks", uplink, address4=_raw(ADDRESSES[name]))
-    _put(made, "addresses", _raw(far), workload=3)
-    _put(made, "addresses", _raw(own), workload=2, ifindex=device)
-    _put(made, "addresses", _raw(ADDRESSES[name]), workload=Reserved.HOST)
+    put(made, "uplinks", uplink, address4=raw(ADDRESSES[name]))
+    put(made, "addresses", raw(far), workload=3)
+    put(made, "addresses", raw(own), workload=2, ifindex=device)
+    put(made, "addresses", raw(ADDRESSES[name]), workload=Reserved.HOST)
     blocks = {
         Origin(False, "bench", place): Block((_entry(place, port, own if place == "local" else far),))
         for place, port in PLACES.items()
@@ -184,22 +185,6 @@ def _entry(place: str, port: int, backend: str) -> ServicePortEntry:
     frontend = Frontend(pack("0.0.0.0"), port, 6)
     key = PortKey(ServiceName("bench", place, "http"), 6, 4)
     return ServicePortEntry(key, {frontend: FrontendFlag.NODE_PORT}, pack(backend) + PORT.to_bytes(2))
-
-
-def _put(datapath: Datapath, name: str, key: Any, **fields: Any) -> None:
-    table = datapath.maps[name]
-    keys, values = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
-    if keys.dtype.names:
-        keys[keys.dtype.names[0]] = key
-    else:
-        keys[0] = key
-    for field, value in fields.items():
-        values[field] = value
-    table.update(keys, values)
-
-
-def _raw(address: str) -> Any:
-    return np.frombuffer(pack(address), np.uint32)
 
 
 def _rules(one: Bare, other: Bare) -> None:

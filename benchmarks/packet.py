@@ -124,13 +124,10 @@ def program_statistics() -> Iterator[None]:
 
 
 @contextmanager
-def empty_program() -> Iterator[int]:
+def empty_program(kind: libbpf.ProgramType = libbpf.ProgramType.SCHED_CLS, flags: int = 0) -> Iterator[int]:
     """A program of two instructions."""
     code = ct.create_string_buffer(_DO_NOTHING, len(_DO_NOTHING))
-    program = libbpf.call(
-        "cannot load an empty program",
-        "bpf_prog_load", int(libbpf.ProgramType.SCHED_CLS), b"empty", b"GPL", code, ct.c_size_t(2), None,
-    )  # fmt: skip
+    program = libbpf.load_program(kind, "empty", ct.addressof(code), len(_DO_NOTHING), flags)
     try:
         yield program
     finally:

@@ -219,10 +219,10 @@ class Stand:
 
 
 @contextmanager
-def bare_datapath() -> Iterator[Datapath]:
+def bare_datapath(*, xdp: bool = False) -> Iterator[Datapath]:
     """Programs and maps of the default sizes, in this process and attached to nothing; gone afterwards."""
     STAGE.folder.mkdir(mode=0o755)
-    datapath = Datapath(STAGE.pins, STAGE.folder, Options(), features.probe())
+    datapath = Datapath(STAGE.pins, STAGE.folder, Options(xdp=int(xdp)), features.probe())
     try:
         yield datapath
     finally:

@@ -36,6 +36,7 @@ static inline void datagram_begin(struct fragment_key *key, struct arrival *a, u
 	d->seen = 1;
 	d->bytes = a->size;
 	d->length = a->more ? 0 : a->from + a->size;
+	d->end = a->from + a->size;
 	d->overlaps = 0;
 	d->range[0].from = a->from;
 	d->range[0].to = a->from + a->size;
@@ -59,7 +60,10 @@ static inline bool datagram_saw(struct shield_datagram *d, u32 from, u32 to)
 	return false;
 }
 
-/* Remember one more range; a datagram that is whole is forgotten. */
+/*
+ * Remember one more range. A datagram that is whole is forgotten; one with bytes
+ * beyond its last fragment never is, else a stray one could make it so early.
+ */
 static inline void datagram_add(struct fragment_key *key, struct shield_datagram *d, struct arrival *a)
 {
 	u32 place = d->seen;
@@ -70,9 +74,11 @@ static inline void datagram_add(struct fragment_key *key, struct shield_datagram
 		d->seen = place + 1;
 	}
 	d->bytes += a->size;
+	if (d->end < a->from + a->size)
+		d->end = a->from + a->size;
 	if (!a->more)
 		d->length = a->from + a->size;
-	if (d->length && d->bytes >= d->length)
+	if (d->length == d->end && d->bytes >= d->length)
 		shield_fragments.delete(key);
 }
 

@@ -98,7 +98,9 @@ struct shield_datagram {
 	u32 seen;   /* ranges that are filled */
 	u32 bytes;  /* in all of them */
 	u32 length; /* of the datagram's payload, once the last was seen, else 0 */
+	u32 end;    /* the first byte behind all of them */
 	u32 overlaps;
+	u32 pad;
 	struct shield_range range[FRAGMENTS_WATCHED];
 };
 

@@ -143,6 +143,14 @@ def test_a_range_that_overlaps_another_spoils_the_datagram(
 
 
 @FAMILIES
+def test_bytes_beyond_the_last_fragment_do_not_make_a_datagram_whole(gate: Gate, family: Family) -> None:
+    assert not gate.drops(bulk(family, 8, 24))
+    assert not gate.drops(bulk(family, 4096, 4112))
+    assert not gate.drops(bulk(family, 24, 32, more=False))
+    assert gate.drops(bulk(family, 16, 24)), "the first eight bytes are not there yet"
+
+
+@FAMILIES
 def test_ranges_that_touch_do_not_overlap(gate: Gate, family: Family) -> None:
     for first, end in ((8, 16), (0, 8), (16, 24), (24, 24)):
         assert not gate.drops(bulk(family, first, end))
