@@ -29,7 +29,7 @@ BPF_PERCPU_ARRAY(desk_scratch, struct desk, 1);
 
 static inline void account(struct __sk_buff *skb, struct packet *p, struct conn_side *side, u64 now)
 {
-	__sync_fetch_and_add(&side->packets, wire_packets(skb));
+	__sync_fetch_and_add(&side->packets, frame_segments(skb));
 	__sync_fetch_and_add(&side->bytes, wire_bytes(skb, p));
 	if (!side->first)
 		side->first = now;

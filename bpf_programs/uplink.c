@@ -4,165 +4,12 @@
  * TC ingress of an uplink, to_network is TC egress. What is neither a packet to a
  * frontend nor of a connection that was opened here goes on untouched
  * (TC_ACT_UNSPEC), after one look-up.
- *
- * A client whose way ends at any backend of the cluster is hidden behind the
- * node's address, so that answers come back here. One that asks for backends of
- * this node only (externalTrafficPolicy Local) keeps its address.
  */
 #include "include/common.h"
-#include "include/detour.h"
 #include "include/fragment.h"
-#include "include/maglev.h"
-#include "include/opening.h"
-#include "include/payload.h"
-#include "include/translation.h"
+#include "include/outside.h"
 
-#define REFUSALS_TOLD                                                                                                  \
-	1000           /* records of first packets that go nowhere, a second and CPU: a flood is counted, not told */
 #define PACKET_HOST_ 0 /* skb->pkt_type: the frame is for us */
-
-BPF_PERCPU_ARRAY(refusal_scratch, struct budget, 1);
-
-/* May one more refusal be told in this second? */
-static inline bool refusal_told(void)
-{
-	u64 window = coarse_now() / NS_PER_SECOND;
-	u32 zero = 0;
-	struct budget *budget = refusal_scratch.lookup(&zero);
-
-	if (!budget)
-		return false;
-	if (budget->window != window) {
-		budget->window = window;
-		budget->used = 0;
-	}
-	if (budget->used++ < REFUSALS_TOLD)
-		return true;
-	count(COUNTER_OUTSIDE_UNTOLD, 1);
-	return false;
-}
-
-/* A flow record about the first packet of a connection, or one that goes nowhere. */
-static inline void tell(struct __sk_buff *skb, struct packet *p, u32 service, u8 reason)
-{
-	struct news news = {.kind = EVENT_NEW, .reason = reason};
-	struct conn_key key = {};
-	struct payload_event *e;
-	struct conn *c;
-	u32 zero = 0;
-	u64 now = bpf_ktime_get_ns();
-
-	if (reason != DROP_NONE && !refusal_told())
-		return;
-	connection_key(&key, p, skb->ifindex, false);
-	c = connection_new(&key, p, false);
-	e = payload_scratch.lookup(&zero);
-	if (!c || !e)
-		return;
-	c->service = service;
-	c->in.first = now;
-	c->in.packets = 1;
-	c->in.bytes = p->length;
-	record_fill(&e->flow, p, c, skb->ifindex, false, now);
-	e->flow.point = POINT_FROM_NETWORK;
-	record_macs(skb, &e->flow);
-	record_write(&e->flow, &news);
-}
-
-/* Affinity of clients outside is by address. */
-static inline u64 client_of(const u32 *address)
-{
-	u64 high = address[0] ^ (address[2] * 0x9e3779b1);
-	u64 low = address[1] ^ address[3];
-
-	return CLIENT_ADDRESS | ((high << 32 | low) & (CLIENT_ADDRESS - 1));
-}
-
-/* Why a packet gets no backend. */
-static inline u8 unserved_reason(int found)
-{
-	if (found == LOOKUP_CLOSED) {
-		count(COUNTER_SOURCE_RANGE, 1);
-		return DROP_SOURCE_RANGE;
-	}
-	if (found == LOOKUP_DROPPED)
-		count(COUNTER_SERVICE_DROPPED, 1);
-	return DROP_SERVICE_BACKEND_NOT_FOUND;
-}
-
-/* A backend for a client outside; < 0: the packet is not for a Service. */
-static inline int outside_draw(struct packet *p, struct choice *choice)
-{
-	struct frontend *frontend = frontend_outside(p->dst, bpf_htons(p->dst_port), p->proto, choice);
-	int found;
-
-	if (!frontend)
-		return -1;
-	choice->preferred = maglev_backend(p, frontend->service, frontend->affinity);
-	found = found_for(p, choice, service_draw(frontend, p->dst, choice));
-	if (found != LOOKUP_BROKEN)
-		return found;
-	count(COUNTER_SERVICE_NO_BACKEND, 1);
-	return -1;
-}
-
-/*
- * The first packet of a connection; its entry where it is to a frontend and was
- * opened, else 0 and what to do. `told`: another node has drawn this very backend
- * and says which frontend it was for.
- */
-static inline struct translation *open_outside(struct __sk_buff *skb, struct packet *p, struct backend *told,
-					       int *action)
-{
-	struct choice choice = {.client = client_of(p->src), .source = p->src, .draw = bpf_get_prandom_u32()};
-	struct backend own = {.port = bpf_htons(p->dst_port)};
-	int found = LOOKUP_FOUND;
-	u8 reason;
-
-	if (told) {
-		copy_address(own.addr, p->dst);
-		choice.backend = &own;
-		choice.scope = SCOPE_OUTSIDE;
-	} else {
-		found = outside_draw(p, &choice);
-		if (found < 0)
-			return 0;
-	}
-	reason = found == LOOKUP_FOUND ? opening_make(skb, p, &choice, told) : unserved_reason(found);
-	if (!told || reason != DROP_NONE)
-		tell(skb, p, choice.service, reason);
-	if (reason != DROP_NONE) {
-		*action = found == LOOKUP_REFUSED ? ACT_REJECT : TC_ACT_SHOT;
-		return 0;
-	}
-	if (!told)
-		count(COUNTER_OUTSIDE_OPENED, 1);
-	return translation_of(p);
-}
-
-/* Does a SYN begin anew what was ended? The client may use its port again at once. */
-static inline bool begins_anew(struct packet *p, struct translation *t, struct translation *back)
-{
-	if (p->proto != IPPROTO_TCP_ || t->marks & TRANSLATION_REPLY || !detour_opens(p))
-		return false;
-	return t->flags & (TCP_FIN | TCP_RST) || (back && back->flags & (TCP_FIN | TCP_RST));
-}
-
-/* The entry of a known connection; 0 where there is none, or it is over and a new one begins. */
-static inline struct translation *still_open(struct packet *p, struct translation *t)
-{
-	struct translation_key key = {}, back_key = {};
-
-	if (!t || !(p->tcp_flags & TCP_SYN))
-		return t;
-	translation_opposite(&back_key, t, p->proto);
-	if (!begins_anew(p, t, translations.lookup(&back_key)))
-		return t;
-	translation_key(&key, p);
-	translations.delete(&key);
-	translations.delete(&back_key);
-	return 0;
-}
 
 /* A later fragment without ports can be of anything; to a Service's own address nobody else would take it. */
 static inline int fragment_lost(struct packet *p)
@@ -178,24 +25,7 @@ static inline int fragment_lost(struct packet *p)
 
 static inline int packet_from_network(struct __sk_buff *skb, struct packet *p)
 {
-	struct backend frontend = {};
-	int action = TC_ACT_UNSPEC;
-	struct packet *q;
-	struct translation *t;
-	bool told;
-
-	if (p->marks & MARK_NO_PORTS)
-		return fragment_lost(p);
-	q = quoted_packet(skb, p);
-	t = still_open(p, translation_find(p, q));
-	told = !q && direct_comes(p) && direct_told(skb, p, &frontend);
-	if (told && t && !direct_agrees(p, t, &frontend))
-		return TC_ACT_SHOT;
-	if (!t && !q && detour_opens(p))
-		t = open_outside(skb, p, told ? &frontend : 0, &action);
-	if (!t || t->marks == TRANSLATION_REPLY)
-		return action;
-	return translation_take(skb, p, q, t, true);
+	return p->marks & MARK_NO_PORTS ? fragment_lost(p) : outside_take(skb, p);
 }
 
 /* Answers of the node's own backends leave by the node's stack, with the frontend as their source. */

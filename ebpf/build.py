@@ -28,6 +28,7 @@ from ebpf.source import Options, Unit
 
 _LOG_LINES = 25
 _ONE_PASS = ("-Xclang", "-disable-llvm-passes")  # BCC optimizes by itself; twice takes twice the time
+_OF_A_BUILD = (libbpf.MapType.RINGBUF, libbpf.MapType.PROG_ARRAY)  # kinds that hold no state
 _NO_TYPES = "-fno-strict-aliasing"  # what LLVM learns from types takes a tenth of its time and saves no instruction
 _COMPILE_TIMEOUT = 120  # seconds; a build takes about one
 
@@ -57,8 +58,7 @@ class Build:
 
     def path(self, name: str) -> Path:
         """Pin of a map."""
-        ring = self.maps[name].kind is libbpf.MapType.RINGBUF
-        return (self.pins if ring else self.map_pins) / name
+        return (self.pins if self.maps[name].kind in _OF_A_BUILD else self.map_pins) / name
 
 
 def prepare(root: Path, state: Path, options: Options, defines: tuple[str, ...] = (), programs: Path = ROOT) -> Build:

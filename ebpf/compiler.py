@@ -82,6 +82,8 @@ def _load(module: Any, program: Program, pins: Path) -> None:
         attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
         fd = module.load_func(program.name, int(program.type), **attach).fd
     libbpf.obj_pin(fd, pins / program.name)
+    if program.behind:
+        module[program.behind.encode()][ct.c_int(0)] = ct.c_int(fd)
 
 
 def _load_for_fragments(module: Any, program: Program) -> int:

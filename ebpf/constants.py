@@ -73,6 +73,14 @@ class NodeFlag(IntFlag):
     ACCELERATE = 4
 
 
+class WireMode(IntEnum):
+    """Where XDP runs on a device."""
+
+    OFF = 0
+    NATIVE = 1
+    GENERIC = 2
+
+
 class EventKind(IntEnum):
     """Why a flow record was written."""
 
@@ -183,7 +191,9 @@ class Counter(IntEnum):
     SHIELD_UNTOLD = 45
     SHIELD_UNCOUNTED = 46
     SHIELD_PROVEN = 47
-    MAX = 48
+    XDP_SENT = 48
+    XDP_LEFT = 49
+    MAX = 50
 
 
 class Failure(IntEnum):

@@ -21,7 +21,7 @@ import numpy as np
 from bpf_programs import ROOT
 from ebpf import attach, bpffs, build, libbpf, xdp
 from ebpf.build import Build
-from ebpf.constants import NodeFlag
+from ebpf.constants import NodeFlag, WireMode
 from ebpf.errors import KernelError, PinError
 from ebpf.features import Features
 from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
@@ -122,12 +122,14 @@ class Datapath:
 
     def attach_wire(self, ifindex: int, mode: xdp.Mode) -> None:
         """Attach the XDP program to an uplink, or take it off; raises AttachError where a stranger's is there."""
+        self._tell_wire(ifindex, xdp.Mode.OFF)  # no frame crosses from a device to one that is just changing
         if mode is xdp.Mode.OFF:
             self.wires.pop(ifindex, None)
             xdp.detach(ifindex)
             return
         xdp.attach(ifindex, self._programs[xdp.PROGRAM], mode)
         self.wires[ifindex] = mode
+        self._tell_wire(ifindex, mode)
 
     def detach_device(self, ifindex: int) -> None:
         """Take the packet programs off a device of either kind; one that is gone is fine."""
@@ -200,6 +202,14 @@ class Datapath:
     def _per_cpu_hash(self, name: str) -> PerCpuHash:
         return PerCpuHash(self.build.maps[name], self.build.path(name))
 
+    def _tell_wire(self, ifindex: int, mode: xdp.Mode) -> None:
+        table = self.maps["uplinks"]
+        key = np.full(1, ifindex, table.key_dtype)
+        value = table.lookup(key)
+        if value is not None:
+            value["wire"] = wire_mode(mode)
+            table.update(key, value)
+
     def _attach(self, ifindex: int, hooks: tuple[Hook, ...]) -> None:
         for hook in hooks:
             for program in self._loaded(hook):
@@ -207,6 +217,11 @@ class Datapath:
 
     def _loaded(self, hook: Hook) -> list[Program]:
         return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
+
+
+def wire_mode(mode: xdp.Mode) -> WireMode:
+    """A mode of XDP as the programs know it."""
+    return WireMode[mode.name]
 
 
 def cleanup(root: Path, state: Path) -> list[str]:

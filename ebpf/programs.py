@@ -30,6 +30,8 @@ class Program:
     attach_type: AttachType | None = None
     optional: str = ""
     """what does not work without it; empty: the agent refuses to start without it"""
+    behind: str = ""
+    """the array of programs, of one entry, by which another program goes on to it; empty: it is attached itself"""
 
 
 WORKLOAD_HOOKS = (Hook.TC_INGRESS, Hook.TC_EGRESS)
@@ -51,6 +53,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("from_network", ProgramType.SCHED_CLS, Hook.UPLINK_INGRESS, None, _OUTSIDE),
     Program("to_network", ProgramType.SCHED_CLS, Hook.UPLINK_EGRESS, None, _OUTSIDE),
     Program("from_wire", ProgramType.XDP, Hook.XDP, None, "nothing is kept off nor sped up by XDP"),
+    Program("speed_up", ProgramType.XDP, Hook.XDP, None, "Services are not sped up by XDP", behind="wire_next"),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

@@ -36,6 +36,15 @@ class _Options(ct.Structure):
     )
 
 
+class _Wire(ct.Structure):
+    """struct xdp_md."""
+
+    _fields_ = tuple(
+        (name, ct.c_uint32)
+        for name in ("data", "data_end", "data_meta", "ingress_ifindex", "rx_queue_index", "egress_ifindex")
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came out: the program's return value (signed), the packet, and ns per run."""
@@ -53,13 +62,19 @@ def verdict(program_fd: int, packet: bytes) -> int:
     return ct.c_int32(options.retval).value
 
 
-def run(program_fd: int, packet: bytes, repeat: int = 1) -> Result:
-    """Run a TC or XDP program; raises KernelError (EINVAL for less than an Ethernet header)."""
+def run(program_fd: int, packet: bytes, repeat: int = 1, ifindex: int = 0) -> Result:
+    """Run a TC or XDP program; raises KernelError (EINVAL for less than an Ethernet header).
+
+    `ifindex`: the device that XDP is to see, which must have an XDP program itself; 0: loopback.
+    """
     out = ct.create_string_buffer(_MAX_PACKET)
+    wire = _Wire(data_end=len(packet), ingress_ifindex=ifindex)
     source = ct.create_string_buffer(packet, len(packet))
     options = _Options(
         sz=ct.sizeof(_Options), data_in=ct.addressof(source), data_size_in=len(packet),
         data_out=ct.addressof(out), data_size_out=_MAX_PACKET, repeat=repeat,
     )  # fmt: skip
+    if ifindex:
+        options.ctx_in, options.ctx_size_in = ct.addressof(wire), ct.sizeof(wire)
     libbpf.call("cannot run the program on a packet", "bpf_prog_test_run_opts", program_fd, ct.byref(options))
     return Result(ct.c_int32(options.retval).value, out.raw[: options.data_size_out], options.duration)

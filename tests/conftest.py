@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,19 @@ from tests.support.netns import node_fixture, pin_root
 
 __all__ = ["node_fixture", "pin_root"]
 
-SMALL = Options(services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096, translations_max=32768)
-WIRED = replace(SMALL, xdp=1)
+SMALL = Options(
+    services_max=1024, backends_max=4096, addresses_max=1024, connections_max=4096, translations_max=32768, xdp=1,
+    shield_addresses_max=4096, shield_networks_max=4096, shield_buckets_max=4096, shield_bans_max=4096,
+    shield_syns_max=1024, shield_proven_max=4096, shield_fragments_max=1024,
+)  # fmt: skip
+WIRED = SMALL
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     words = "write docs/service-conformance.md from the results of this run"
     parser.addoption("--write-conformance", action="store_true", help=words)
+    words = "where the live conformance cases run XDP, with acceleration: off, native or generic"
+    parser.addoption("--xdp", choices=["off", "native", "generic"], default="off", help=words)
     words = "how many faults of the API server the agent must get over"
     parser.addoption("--faults", type=int, default=100, help=words)
 
@@ -43,10 +48,9 @@ def datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
 
 
 @pytest.fixture(scope="session")
-def wired_datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Datapath]:
-    """The same with the program for XDP and its maps."""
-    with loaded(WIRED, f"remora-test-wired-{os.getpid()}", tmp_path_factory.mktemp("wired")) as opened:
-        yield opened
+def wired_datapath(datapath: Datapath) -> Datapath:
+    """The same, for tests of the program for XDP."""
+    return datapath
 
 
 @contextmanager

@@ -31,18 +31,13 @@ static inline bool same_address(const u32 *a, const u32 *b)
 	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
 }
 
-/* Wire packets of an skb: a super-packet stands for its segments. */
-static inline u64 wire_packets(struct __sk_buff *skb)
+/* IP bytes of a frame on the wire, where each segment has headers of its own. */
+static inline u64 wire_bytes(frame_t *frame, struct packet *p)
 {
-	return skb->gso_segs > 1 ? skb->gso_segs : 1;
-}
+	u32 length = frame_length(frame);
+	u64 bytes = length > p->l3 ? length - p->l3 : 0;
 
-/* IP bytes of an skb on the wire, where each segment has headers of its own. */
-static inline u64 wire_bytes(struct __sk_buff *skb, struct packet *p)
-{
-	u64 bytes = skb->len > p->l3 ? skb->len - p->l3 : 0;
-
-	return p->at > p->l3 ? bytes + (wire_packets(skb) - 1) * (p->at - p->l3) : bytes;
+	return p->at > p->l3 ? bytes + (frame_segments(frame) - 1) * (p->at - p->l3) : bytes;
 }
 
 static inline void connection_key(struct conn_key *key, struct packet *p, u32 ifindex, bool out)

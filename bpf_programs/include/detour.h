@@ -112,26 +112,26 @@ static inline bool detour_holds(struct detour *kept, struct packet *p, u32 ifind
 }
 
 /* The way of a packet of the workload, kept or drawn anew; the packet is as it was. */
-static inline int detour_find(struct __sk_buff *skb, struct packet *p, struct conn_key *key, struct detour *made)
+static inline int detour_find(frame_t *frame, struct packet *p, struct conn_key *key, struct detour *made)
 {
 	struct detour *kept = detours.lookup(key);
 
-	if (kept && (kept->hairpin || detour_holds(kept, p, skb->ifindex))) {
+	if (kept && (kept->hairpin || detour_holds(kept, p, frame_ifindex(frame)))) {
 		*made = *kept;
 		return DETOUR_TAKEN;
 	}
-	return detour_opens(p) ? detour_draw(key, p, skb->ifindex, made) : DETOUR_NONE;
+	return detour_opens(p) ? detour_draw(key, p, frame_ifindex(frame), made) : DETOUR_NONE;
 }
 
 /* Write the backend into a packet of the workload, and the frontend as its source where it goes back; `p` follows. */
-static inline int detour_take(struct __sk_buff *skb, struct packet *p, struct detour *made)
+static inline int detour_take(frame_t *frame, struct packet *p, struct detour *made)
 {
 	u16 port = bpf_ntohs(made->backend.port);
 	u32 frontend[4];
 
 	copy_address(frontend, p->dst);
-	if ((made->hairpin && rewrite_packet(skb, p, frontend, made->hairpin, REWRITE_SOURCE) < 0) ||
-	    rewrite_packet(skb, p, made->backend.addr, port, REWRITE_DESTINATION) < 0) {
+	if ((made->hairpin && rewrite_packet(frame, p, frontend, made->hairpin, REWRITE_SOURCE) < 0) ||
+	    rewrite_packet(frame, p, made->backend.addr, port, REWRITE_DESTINATION) < 0) {
 		count(COUNTER_TRANSLATE_FAILED, 1);
 		return DETOUR_FAILED;
 	}
@@ -142,53 +142,53 @@ static inline int detour_take(struct __sk_buff *skb, struct packet *p, struct de
 }
 
 /* Send a packet of the workload to the workload itself; the action that does it. */
-static inline int detour_turn(struct __sk_buff *skb)
+static inline int detour_turn(frame_t *frame)
 {
-	return rewrite_turn(skb) < 0 ? TC_ACT_SHOT : bpf_redirect(skb->ifindex, 0);
+	return rewrite_turn(frame) < 0 ? FRAME_DROP : frame_back(frame);
 }
 
 /* An error of the workload about a packet from a frontend, meant for the backend that sent it. */
-static inline int detour_error(struct __sk_buff *skb, struct packet *p, struct packet *q)
+static inline int detour_error(frame_t *frame, struct packet *p, struct packet *q)
 {
 	struct conn_key key = {};
 	struct retold to = {};
 	struct detour *kept;
 
-	connection_key(&key, q, skb->ifindex, false);
+	connection_key(&key, q, frame_ifindex(frame), false);
 	kept = detours.lookup(&key);
 	if (!kept || kept->hairpin)
-		return TC_ACT_UNSPEC;
+		return FRAME_PASS;
 	to.quoted[0] = kept->backend.addr;
 	to.ports[0] = bpf_ntohs(kept->backend.port);
 	to.quoted[1] = q->dst;
 	to.ports[1] = q->dst_port;
 	to.outer[1] = same_address(p->dst, q->src) ? kept->backend.addr : 0;
-	return quoted_write(skb, p, q, &to) < 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return quoted_write(frame, p, q, &to) < 0 ? FRAME_DROP : FRAME_PASS;
 }
 
 /* An error about a packet that took a detour, told to the workload as about the one that it sent. */
-static inline int detour_error_back(struct __sk_buff *skb, struct packet *p, struct packet *q)
+static inline int detour_error_back(frame_t *frame, struct packet *p, struct packet *q)
 {
 	struct conn_key key = {};
 	struct retold to = {};
 	struct conn *c;
 
-	connection_key(&key, q, skb->ifindex, true);
+	connection_key(&key, q, frame_ifindex(frame), true);
 	c = connections.lookup(&key);
 	if (!c || !c->frontend_port)
-		return TC_ACT_UNSPEC;
+		return FRAME_PASS;
 	to.quoted[0] = q->src;
 	to.ports[0] = q->src_port;
 	to.quoted[1] = c->frontend;
 	to.ports[1] = c->frontend_port;
 	to.outer[0] = same_address(p->src, q->dst) ? c->frontend : 0;
-	return quoted_write(skb, p, q, &to) < 0 ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	return quoted_write(frame, p, q, &to) < 0 ? FRAME_DROP : FRAME_PASS;
 }
 
 /* Give a packet that comes back the frontend's address. */
-static inline int detour_back(struct __sk_buff *skb, struct packet *p, struct conn *c)
+static inline int detour_back(frame_t *frame, struct packet *p, struct conn *c)
 {
-	if (rewrite_packet(skb, p, c->frontend, c->frontend_port, REWRITE_SOURCE) < 0) {
+	if (rewrite_packet(frame, p, c->frontend, c->frontend_port, REWRITE_SOURCE) < 0) {
 		count(COUNTER_TRANSLATE_FAILED, 1);
 		return DETOUR_FAILED;
 	}

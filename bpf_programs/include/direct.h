@@ -45,7 +45,7 @@ static inline u32 direct_room(struct packet *p)
 	return p->family == 4 ? sizeof(struct ipv4_told) : sizeof(struct ipv6_told);
 }
 
-static inline int direct_tell_ipv4(struct __sk_buff *skb, struct packet *p)
+static inline int direct_tell_ipv4(frame_t *frame, struct packet *p)
 {
 	struct ipv4_told told = {
 		.type = IPV4_TOLD,
@@ -56,20 +56,20 @@ static inline int direct_tell_ipv4(struct __sk_buff *skb, struct packet *p)
 	u32 before, after; /* version and header length, type of service, total length */
 	s64 sum;
 
-	if (bpf_skb_load_bytes(skb, p->l3, &before, sizeof(before)) < 0)
+	if (frame_load(frame, p->l3, &before, sizeof(before)) < 0)
 		return -1;
 	after = bpf_htonl(bpf_ntohl(before) + ((sizeof(told) / 4) << 24) + sizeof(told));
 	if (((bpf_ntohl(after) >> 24) & 15) < ((bpf_ntohl(before) >> 24) & 15))
 		return -1; /* the header cannot be longer than 15 words */
 	sum = bpf_csum_diff(&before, sizeof(before), &after, sizeof(after), 0);
 	sum = bpf_csum_diff(0, 0, (u32 *)&told, sizeof(told), sum);
-	if (bpf_l3_csum_replace(skb, p->l3 + IPV4_CHECK, 0, sum, 0) < 0 ||
-	    bpf_skb_store_bytes(skb, p->l3, &after, sizeof(after), 0) < 0)
+	if (frame_sum_ip(frame, p->l3 + IPV4_CHECK, 0, sum, 0) < 0 ||
+	    frame_store(frame, p->l3, &after, sizeof(after)) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + sizeof(struct ipv4_head), &told, sizeof(told), 0);
+	return frame_store(frame, p->l3 + sizeof(struct ipv4_head), &told, sizeof(told));
 }
 
-static inline int direct_tell_ipv6(struct __sk_buff *skb, struct packet *p)
+static inline int direct_tell_ipv6(frame_t *frame, struct packet *p)
 {
 	struct ipv6_told told = {
 		.length = sizeof(told) / 8 - 1,
@@ -82,26 +82,26 @@ static inline int direct_tell_ipv6(struct __sk_buff *skb, struct packet *p)
 	u16 length;
 
 	copy_address(told.addr, p->dst);
-	if (bpf_skb_load_bytes(skb, p->l3 + IPV6_LENGTH, &length, sizeof(length)) < 0 ||
-	    bpf_skb_load_bytes(skb, p->l3 + IPV6_NEXT, &told.next, sizeof(told.next)) < 0)
+	if (frame_load(frame, p->l3 + IPV6_LENGTH, &length, sizeof(length)) < 0 ||
+	    frame_load(frame, p->l3 + IPV6_NEXT, &told.next, sizeof(told.next)) < 0)
 		return -1;
 	length = bpf_htons(bpf_ntohs(length) + sizeof(told));
-	if (bpf_skb_store_bytes(skb, p->l3 + IPV6_LENGTH, &length, sizeof(length), 0) < 0 ||
-	    bpf_skb_store_bytes(skb, p->l3 + IPV6_NEXT, &next, sizeof(next), 0) < 0)
+	if (frame_store(frame, p->l3 + IPV6_LENGTH, &length, sizeof(length)) < 0 ||
+	    frame_store(frame, p->l3 + IPV6_NEXT, &next, sizeof(next)) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + sizeof(struct ipv6_head), &told, sizeof(told), 0);
+	return frame_store(frame, p->l3 + sizeof(struct ipv6_head), &told, sizeof(told));
 }
 
 /* Write into a packet which frontend it was for; < 0: there is no room. */
-static inline int direct_tell(struct __sk_buff *skb, struct packet *p, u32 room)
+static inline int direct_tell(frame_t *frame, struct packet *p, u32 room)
 {
-	if (bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_NET, 0) < 0)
+	if (frame_widen(frame, p->l3, p->family, room) < 0)
 		return -1;
-	return p->family == 4 ? direct_tell_ipv4(skb, p) : direct_tell_ipv6(skb, p);
+	return p->family == 4 ? direct_tell_ipv4(frame, p) : direct_tell_ipv6(frame, p);
 }
 
 /* Which frontend a packet was for, by the word of the node that sent it; false: none is told. */
-static inline bool direct_told(struct __sk_buff *skb, struct packet *p, struct backend *frontend)
+static inline bool direct_told(frame_t *frame, struct packet *p, struct backend *frontend)
 {
 	struct ipv4_told told = {};
 	struct ipv6_told told6 = {};
@@ -109,7 +109,7 @@ static inline bool direct_told(struct __sk_buff *skb, struct packet *p, struct b
 
 	if (p->family == 4) {
 		if (p->l4 - p->l3 < sizeof(struct ipv4_head) + sizeof(told) ||
-		    bpf_skb_load_bytes(skb, p->l3 + sizeof(struct ipv4_head), &told, sizeof(told)) < 0 ||
+		    frame_load(frame, p->l3 + sizeof(struct ipv4_head), &told, sizeof(told)) < 0 ||
 		    told.type != IPV4_TOLD || told.length != sizeof(told))
 			return false;
 		map_ipv4(frontend->addr, told.addr);
@@ -117,9 +117,9 @@ static inline bool direct_told(struct __sk_buff *skb, struct packet *p, struct b
 		return true;
 	}
 	if (p->l4 - p->l3 < sizeof(struct ipv6_head) + sizeof(told6) ||
-	    bpf_skb_load_bytes(skb, p->l3 + IPV6_NEXT, &next, sizeof(next)) < 0 || next != IPV6_DESTINATION ||
-	    bpf_skb_load_bytes(skb, p->l3 + sizeof(struct ipv6_head), &told6, sizeof(told6)) < 0 ||
-	    told6.type != IPV6_TOLD || told6.bytes != IPV6_TOLD_BYTES)
+	    frame_load(frame, p->l3 + IPV6_NEXT, &next, sizeof(next)) < 0 || next != IPV6_DESTINATION ||
+	    frame_load(frame, p->l3 + sizeof(struct ipv6_head), &told6, sizeof(told6)) < 0 || told6.type != IPV6_TOLD ||
+	    told6.bytes != IPV6_TOLD_BYTES)
 		return false;
 	copy_address(frontend->addr, told6.addr);
 	frontend->port = told6.port;

@@ -63,6 +63,13 @@ enum node_flag {
 	NODE_ACCELERATE = 4, /* Services are translated by XDP where it runs */
 };
 
+/* Where XDP runs on a device. */
+enum wire {
+	WIRE_OFF = 0,
+	WIRE_NATIVE = 1,  /* in the driver */
+	WIRE_GENERIC = 2, /* behind it */
+};
+
 /* Why a record was written. */
 enum event_kind {
 	EVENT_NEW = 1,      /* first packet of a connection */
@@ -166,7 +173,9 @@ enum counter {
 	COUNTER_SHIELD_UNTOLD = 45,   /* verdicts of the shield beyond the budget of flow records */
 	COUNTER_SHIELD_UNCOUNTED = 46, /* verdicts missing in `shield_hits`: no room for the rule */
 	COUNTER_SHIELD_PROVEN = 47,    /* sources that have proven themselves, dropped with their proof */
-	COUNTER_MAX = 48,
+	COUNTER_XDP_SENT = 48,         /* packets of Services that XDP sent on or answered */
+	COUNTER_XDP_LEFT = 49,         /* packets of Services that XDP left to TC */
+	COUNTER_MAX = 50,
 };
 
 /* Why a connection failed. A record that tells a failure is written once for each connection. */

@@ -56,13 +56,14 @@ BPF_TABLE_PINNED("lru_hash", struct conn_key, struct detour, detours, CONNECTION
 /* First fragment to ports; written and read by endpoint.c. */
 BPF_TABLE_PINNED("lru_hash", struct fragment_key, struct fragment, fragments, 4096, PIN_DIR "/fragments");
 
-/* Direction of a connection from outside to what its packets get; written by uplink.c, read by endpoint.c, swept by the
- * agent. Its entries never give way to others: a connection that finds no room is refused, those that are open live on.
+/* Direction of a connection from outside to what its packets get; written by uplink.c and xdp.c, read by endpoint.c,
+ * swept by the agent. Its entries never give way to others: a connection that finds no room is refused, those that are
+ * open live on.
  */
 BPF_TABLE_PINNED("hash", struct translation_key, struct translation, translations, TRANSLATIONS_MAX,
 		 PIN_DIR "/translations", BPF_F_NO_PREALLOC);
 
-/* Device to the node's addresses on it; written by the agent, read by uplink.c. */
+/* Device to what is known of it; written by the agent, read by uplink.c and xdp.c. */
 BPF_TABLE_PINNED("hash", u32, struct uplink, uplinks, 64, PIN_DIR "/uplinks", BPF_F_NO_PREALLOC);
 
 /* Service and prefix that may reach its load balancer addresses; written by the agent, read by service.h. */

@@ -29,13 +29,13 @@ static inline bool is_set(const u32 *address)
 }
 
 /* The node's address on the device that leads to a backend, else on the one that the packet came by. */
-static inline bool own_address(struct __sk_buff *skb, struct packet *p, const u32 *backend, u32 *out)
+static inline bool own_address(frame_t *frame, struct packet *p, const u32 *backend, u32 *out)
 {
 	struct way way = {};
 	struct uplink *up;
-	u32 ifindex = skb->ifindex;
+	u32 ifindex = frame_ifindex(frame);
 
-	if (route_find(skb, p->src, backend, ifindex, p->family, &way) < 0)
+	if (route_find(frame, p->src, backend, ifindex, p->family, &way) < 0)
 		return false;
 	up = uplinks.lookup(&way.ifindex);
 	if (!up || !is_set(p->family == 4 ? up->address4 : up->address6))
@@ -156,7 +156,7 @@ static inline void answer_as(struct translation *back, struct backend *frontend)
 
 /* Open a connection to the backend that was drawn, answered as `told` where that is not 0; the reason why it cannot be.
  */
-static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct choice *choice, struct backend *told)
+static inline u8 opening_make(frame_t *frame, struct packet *p, struct choice *choice, struct backend *told)
 {
 	u32 zero = 0;
 	u8 marks = opening_marks(p, choice);
@@ -165,13 +165,13 @@ static inline u8 opening_make(struct __sk_buff *skb, struct packet *p, struct ch
 	if (!o)
 		return DROP_TABLE_FULL;
 	__builtin_memset(o, 0, sizeof(*o));
-	opening_fill(o, p, choice->backend, marks, skb->ifindex);
+	opening_fill(o, p, choice->backend, marks, frame_ifindex(frame));
 	o->there.service = o->back.service = choice->service;
 	if (told) {
 		answer_as(&o->back, told);
 		count(COUNTER_OUTSIDE_DIRECT, 1);
 	}
-	if (marks == TRANSLATION_ROUTE && !own_address(skb, p, o->there.dst, o->there.src)) {
+	if (marks == TRANSLATION_ROUTE && !own_address(frame, p, o->there.dst, o->there.src)) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
 		return DROP_NO_ROUTE;
 	}

@@ -11,6 +11,8 @@
 #ifndef REMORA_PACKET_H
 #define REMORA_PACKET_H
 
+#include "include/frame.h"
+
 #define EXTENSION_HEADERS_MAX 8 /* IPv6 extension headers that are followed */
 #define VLAN_TAGS_MAX 2         /* tags that are followed: 802.1Q and 802.1ad */
 
@@ -68,39 +70,20 @@ struct packet {
 	u8 later_fragment;
 };
 
-#define DIRECT_MAX 256 /* headers that begin behind this offset are read by the slower way */
-
-/*
- * Copy a header to `head`; < 0 where the packet ends before it. Headers lie in
- * the linear part nearly always and are read there; bpf_skb_load_bytes reads the
- * rest.
- */
-#define read_header(skb, at, head)                                                                                     \
-	({                                                                                                             \
-		u32 offset = (at);                                                                                     \
-		typeof(head) *from = (void *)(long)(skb)->data + (offset & (DIRECT_MAX - 1));                          \
-		int result = 0;                                                                                        \
-		if (offset < DIRECT_MAX && (void *)(from + 1) <= (void *)(long)(skb)->data_end)                        \
-			(head) = *from;                                                                                \
-		else                                                                                                   \
-			result = bpf_skb_load_bytes(skb, offset, &(head), sizeof(head));                               \
-		result;                                                                                                \
-	})
-
-static inline int parse_ethernet(struct __sk_buff *skb, struct packet *p, u16 *protocol)
+static inline int parse_ethernet(frame_t *frame, struct packet *p, u16 *protocol)
 {
 	u16 type;
 
-	if (read_header(skb, 12, type) < 0)
+	if (read_header(frame, 12, type) < 0)
 		return PARSE_TRUNCATED;
 	p->at = 14;
-	if (skb->vlan_present)
+	if (frame_untagged(frame))
 		p->marks |= MARK_VLAN;
 #pragma unroll
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		if (type != bpf_htons(0x8100) && type != bpf_htons(0x88a8))
 			break;
-		if (bpf_skb_load_bytes(skb, p->at + 2, &type, 2) < 0)
+		if (frame_load(frame, p->at + 2, &type, 2) < 0)
 			return PARSE_TRUNCATED;
 		p->marks |= MARK_VLAN;
 		p->at += 4;
@@ -118,9 +101,9 @@ static inline void map_ipv4(u32 *out, u32 address)
 }
 
 /* Length field of an IP header; super-packets over 64 KiB (BIG TCP) carry 0 there. */
-static inline u32 ip_length(struct __sk_buff *skb, u32 at, u32 field)
+static inline u32 ip_length(frame_t *frame, u32 at, u32 field)
 {
-	return !field && skb->gso_segs > 1 ? skb->len - at : field;
+	return !field && frame_segments(frame) > 1 ? frame_length(frame) - at : field;
 }
 
 struct ipv4_head {
@@ -136,15 +119,15 @@ struct ipv4_head {
 	u32 dst;
 };
 
-static inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
+static inline int parse_ipv4(frame_t *frame, struct packet *p)
 {
 	struct ipv4_head ip;
 	u32 header;
 
-	if (read_header(skb, p->at, ip) < 0)
+	if (read_header(frame, p->at, ip) < 0)
 		return PARSE_TRUNCATED;
 	header = (ip.version_ihl & 15) * 4;
-	p->length = ip_length(skb, p->at, bpf_ntohs(ip.length));
+	p->length = ip_length(frame, p->at, bpf_ntohs(ip.length));
 	if (ip.version_ihl >> 4 != 4 || header < sizeof(ip) || p->length < header)
 		return PARSE_TRUNCATED;
 	p->family = 4;
@@ -178,7 +161,7 @@ struct extension {
 };
 
 /* One extension header; 1: there may be more, 0: done, -1: cut off. */
-static inline int parse_extension(struct __sk_buff *skb, struct packet *p)
+static inline int parse_extension(frame_t *frame, struct packet *p)
 {
 	struct extension ext;
 
@@ -187,7 +170,7 @@ static inline int parse_extension(struct __sk_buff *skb, struct packet *p)
 		return 0;
 	if (p->later_fragment)
 		return 0;
-	if (read_header(skb, p->at, ext) < 0)
+	if (read_header(frame, p->at, ext) < 0)
 		return -1;
 	if (p->proto == IPV6_FRAGMENT) {
 		if (ext.offset & bpf_htons(0xfff9)) {
@@ -205,22 +188,22 @@ static inline int parse_extension(struct __sk_buff *skb, struct packet *p)
 	return 1;
 }
 
-static inline int parse_ipv6(struct __sk_buff *skb, struct packet *p)
+static inline int parse_ipv6(frame_t *frame, struct packet *p)
 {
 	struct ipv6_head ip;
 
-	if (read_header(skb, p->at, ip) < 0 || (bpf_ntohl(ip.version_class_flow) >> 28) != 6)
+	if (read_header(frame, p->at, ip) < 0 || (bpf_ntohl(ip.version_class_flow) >> 28) != 6)
 		return PARSE_TRUNCATED;
 	p->family = 6;
 	p->proto = ip.next;
 	p->l3 = p->at;
-	p->length = ip_length(skb, p->at, ip.length ? sizeof(ip) + bpf_ntohs(ip.length) : 0);
+	p->length = ip_length(frame, p->at, ip.length ? sizeof(ip) + bpf_ntohs(ip.length) : 0);
 	__builtin_memcpy(p->src, ip.src, sizeof(p->src));
 	__builtin_memcpy(p->dst, ip.dst, sizeof(p->dst));
 	p->at += sizeof(ip);
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < EXTENSION_HEADERS_MAX; i++) {
-		int more = parse_extension(skb, p);
+		int more = parse_extension(frame, p);
 
 		if (more < 0)
 			return PARSE_TRUNCATED;
@@ -239,11 +222,11 @@ struct tcp_head {
 	u8 flags;
 };
 
-static inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
+static inline int parse_tcp(frame_t *frame, struct packet *p)
 {
 	struct tcp_head tcp;
 
-	if (read_header(skb, p->at, tcp) < 0 || tcp.offset >> 4 < 5)
+	if (read_header(frame, p->at, tcp) < 0 || tcp.offset >> 4 < 5)
 		return PARSE_TRUNCATED;
 	p->src_port = bpf_ntohs(tcp.src);
 	p->dst_port = bpf_ntohs(tcp.dst);
@@ -254,11 +237,11 @@ static inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 }
 
 /* UDP and SCTP begin with the same two ports. */
-static inline int parse_ports(struct __sk_buff *skb, struct packet *p, u32 header)
+static inline int parse_ports(frame_t *frame, struct packet *p, u32 header)
 {
 	u16 ports[2];
 
-	if (bpf_skb_load_bytes(skb, p->at, ports, sizeof(ports)) < 0)
+	if (frame_load(frame, p->at, ports, sizeof(ports)) < 0)
 		return PARSE_TRUNCATED;
 	p->src_port = bpf_ntohs(ports[0]);
 	p->dst_port = bpf_ntohs(ports[1]);
@@ -267,21 +250,21 @@ static inline int parse_ports(struct __sk_buff *skb, struct packet *p, u32 heade
 }
 
 /* The type of the first chunk stands where ICMP has its own. */
-static inline int parse_sctp(struct __sk_buff *skb, struct packet *p)
+static inline int parse_sctp(frame_t *frame, struct packet *p)
 {
-	if (parse_ports(skb, p, 12) != PARSE_OK)
+	if (parse_ports(frame, p, 12) != PARSE_OK)
 		return PARSE_TRUNCATED;
-	if (bpf_skb_load_bytes(skb, p->at, &p->icmp_type, sizeof(p->icmp_type)) < 0)
+	if (frame_load(frame, p->at, &p->icmp_type, sizeof(p->icmp_type)) < 0)
 		p->icmp_type = 0; /* a header and nothing else */
 	return PARSE_OK;
 }
 
-static inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
+static inline int parse_icmp(frame_t *frame, struct packet *p)
 {
 	u16 icmp[4]; /* type and code, checksum, identifier, sequence */
 	bool echo;
 
-	if (bpf_skb_load_bytes(skb, p->at, icmp, sizeof(icmp)) < 0)
+	if (frame_load(frame, p->at, icmp, sizeof(icmp)) < 0)
 		return PARSE_TRUNCATED;
 	p->icmp_type = bpf_ntohs(icmp[0]) >> 8;
 	p->icmp_code = bpf_ntohs(icmp[0]) & 255;
@@ -292,34 +275,34 @@ static inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
 	return PARSE_OK;
 }
 
-static inline int parse_transport(struct __sk_buff *skb, struct packet *p)
+static inline int parse_transport(frame_t *frame, struct packet *p)
 {
 	if (p->later_fragment)
 		return PARSE_OK;
 	if (p->proto == IPPROTO_TCP_)
-		return parse_tcp(skb, p);
+		return parse_tcp(frame, p);
 	if (p->proto == IPPROTO_UDP_)
-		return parse_ports(skb, p, 8);
+		return parse_ports(frame, p, 8);
 	if (p->proto == IPPROTO_SCTP_)
-		return parse_sctp(skb, p);
+		return parse_sctp(frame, p);
 	if (p->proto == IPPROTO_ICMP_ || p->proto == IPPROTO_ICMPV6_)
-		return parse_icmp(skb, p);
+		return parse_icmp(frame, p);
 	return PARSE_OK;
 }
 
 /* IP packet whose network protocol is known; `p->at` stands on the IP header. */
-static inline int parse_ip(struct __sk_buff *skb, struct packet *p, u16 protocol)
+static inline int parse_ip(frame_t *frame, struct packet *p, u16 protocol)
 {
 	int result;
 
 	if (protocol == 0x0800)
-		result = parse_ipv4(skb, p);
+		result = parse_ipv4(frame, p);
 	else if (protocol == 0x86dd)
-		result = parse_ipv6(skb, p);
+		result = parse_ipv6(frame, p);
 	else
 		return PARSE_NOT_IP;
 	p->l4 = p->at;
-	return result == PARSE_OK ? parse_transport(skb, p) : result;
+	return result == PARSE_OK ? parse_transport(frame, p) : result;
 }
 
 #endif

@@ -54,10 +54,9 @@ static inline void record_fill(struct flow_event *e, struct packet *p, struct co
 	e->detail = 0;
 }
 
-static inline void record_macs(struct __sk_buff *skb, struct flow_event *e)
+static inline void record_macs(frame_t *frame, struct flow_event *e)
 {
-	if (bpf_skb_load_bytes(skb, 0, e->dst_mac, MAC_LEN) < 0 ||
-	    bpf_skb_load_bytes(skb, MAC_LEN, e->src_mac, MAC_LEN) < 0) {
+	if (frame_load(frame, 0, e->dst_mac, MAC_LEN) < 0 || frame_load(frame, MAC_LEN, e->src_mac, MAC_LEN) < 0) {
 		__builtin_memset(e->dst_mac, 0, MAC_LEN);
 		__builtin_memset(e->src_mac, 0, MAC_LEN);
 	}

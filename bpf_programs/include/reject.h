@@ -61,8 +61,8 @@ static inline s64 icmp_sum(struct icmp_head *icmp, struct icmp_quote *quote, s64
 	return bpf_csum_diff(0, 0, (u32 *)quote, sizeof(*quote), sum);
 }
 
-static inline int icmp_write_ipv4(struct __sk_buff *skb, struct packet *p, struct icmp_head *icmp,
-				  struct icmp_quote *quote, u32 quoted)
+static inline int icmp_write_ipv4(frame_t *frame, struct packet *p, struct icmp_head *icmp, struct icmp_quote *quote,
+				  u32 quoted)
 {
 	struct ipv4_answer answer = {.icmp = *icmp};
 
@@ -74,13 +74,13 @@ static inline int icmp_write_ipv4(struct __sk_buff *skb, struct packet *p, struc
 	answer.ip.dst = p->src[3];
 	answer.ip.check = checksum_fold(bpf_csum_diff(0, 0, (u32 *)&answer.ip, sizeof(answer.ip), 0));
 	answer.icmp.check = checksum_fold(icmp_sum(icmp, quote, 0));
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) < 0)
+	if (frame_resize(frame, p->l3 + sizeof(answer) + quoted) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), 0);
+	return frame_store(frame, p->l3, &answer, sizeof(answer));
 }
 
-static inline int icmp_write_ipv6(struct __sk_buff *skb, struct packet *p, struct icmp_head *icmp,
-				  struct icmp_quote *quote, u32 quoted)
+static inline int icmp_write_ipv6(frame_t *frame, struct packet *p, struct icmp_head *icmp, struct icmp_quote *quote,
+				  u32 quoted)
 {
 	struct ipv6_answer answer = {.icmp = *icmp};
 	u32 pseudo[2] = {bpf_htonl(sizeof(*icmp) + quoted), bpf_htonl(IPPROTO_ICMPV6_)};
@@ -95,13 +95,13 @@ static inline int icmp_write_ipv6(struct __sk_buff *skb, struct packet *p, struc
 	sum = bpf_csum_diff(0, 0, answer.ip.src, 2 * sizeof(answer.ip.src), 0);
 	sum = bpf_csum_diff(0, 0, pseudo, sizeof(pseudo), sum);
 	answer.icmp.check = checksum_fold(icmp_sum(icmp, quote, sum));
-	if (bpf_skb_change_tail(skb, p->l3 + sizeof(answer) + quoted, 0) < 0)
+	if (frame_resize(frame, p->l3 + sizeof(answer) + quoted) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3, &answer, sizeof(answer), 0);
+	return frame_store(frame, p->l3, &answer, sizeof(answer));
 }
 
 /* Make an ICMP error about a packet out of the packet, as it came; < 0: nothing can be told. */
-static inline int icmp_answer(struct __sk_buff *skb, struct packet *p, struct icmp_head *icmp)
+static inline int icmp_answer(frame_t *frame, struct packet *p, struct icmp_head *icmp)
 {
 	u32 zero = 0;
 	u64 quoted = p->l4 - p->l3 + 8;
@@ -113,22 +113,22 @@ static inline int icmp_answer(struct __sk_buff *skb, struct packet *p, struct ic
 	if (!quote || quoted < sizeof(struct ipv4_head) || quoted > QUOTE_MAX || p->later_fragment)
 		return -1;
 	__builtin_memset(quote, 0, sizeof(*quote));
-	if (bpf_skb_load_bytes(skb, p->l3, quote->bytes, quoted) < 0)
+	if (frame_load(frame, p->l3, quote->bytes, quoted) < 0)
 		return -1;
 	if (p->family == 4)
-		result = icmp_write_ipv4(skb, p, icmp, quote, quoted);
+		result = icmp_write_ipv4(frame, p, icmp, quote, quoted);
 	else
-		result = icmp_write_ipv6(skb, p, icmp, quote, quoted);
-	if (result < 0 || bpf_skb_store_bytes(skb, p->l3 + head, quote->bytes, quoted, 0) < 0)
+		result = icmp_write_ipv6(frame, p, icmp, quote, quoted);
+	if (result < 0 || frame_store(frame, p->l3 + head, quote->bytes, quoted) < 0)
 		return -1;
-	return rewrite_turn(skb);
+	return rewrite_turn(frame);
 }
 
 /*
  * Carry out an action: what is to be answered is answered here, once at the end of
  * a program, as the code for it is long.
  */
-static inline int act(struct __sk_buff *skb, struct packet *p, int action)
+static inline int act(frame_t *frame, struct packet *p, int action)
 {
 	struct icmp_head icmp = {.type = ICMP_UNREACHABLE, .code = ICMP_PORT_UNREACHABLE};
 	bool small = action == ACT_TOO_BIG;
@@ -143,11 +143,11 @@ static inline int act(struct __sk_buff *skb, struct packet *p, int action)
 		icmp.code = ICMP_FRAGMENTATION_NEEDED;
 	}
 	icmp.rest = bpf_htonl(p->mtu);
-	result = p->proto == IPPROTO_TCP_ && !small ? rewrite_reset(skb, p) : icmp_answer(skb, p, &icmp);
+	result = p->proto == IPPROTO_TCP_ && !small ? rewrite_reset(frame, p) : icmp_answer(frame, p, &icmp);
 	if (result < 0)
-		return TC_ACT_SHOT;
+		return FRAME_DROP;
 	count(small ? COUNTER_TOO_BIG : COUNTER_REJECTED, 1);
-	return bpf_redirect(skb->ifindex, 0);
+	return frame_back(frame);
 }
 
 #endif

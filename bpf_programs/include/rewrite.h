@@ -48,30 +48,30 @@ static inline u32 checksum_offset(struct packet *p, u64 *flags)
 	return 0;
 }
 
-static inline int rewrite_ipv4(struct __sk_buff *skb, struct packet *p, u32 from, u32 to, int side)
+static inline int rewrite_ipv4(frame_t *frame, struct packet *p, u32 from, u32 to, int side)
 {
 	u64 flags = 0;
 	u32 check = checksum_offset(p, &flags);
 
-	if (check && bpf_l4_csum_replace(skb, check, from, to, flags | BPF_F_PSEUDO_HDR | 4) < 0)
+	if (check && frame_sum(frame, check, from, to, flags | BPF_F_PSEUDO_HDR | 4) < 0)
 		return -1;
-	if (bpf_l3_csum_replace(skb, p->l3 + IPV4_CHECK, from, to, 4) < 0)
+	if (frame_sum_ip(frame, p->l3 + IPV4_CHECK, from, to, 4) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + (side == REWRITE_SOURCE ? IPV4_SRC : IPV4_DST), &to, 4, 0);
+	return frame_store(frame, p->l3 + (side == REWRITE_SOURCE ? IPV4_SRC : IPV4_DST), &to, 4);
 }
 
-static inline int rewrite_ipv6(struct __sk_buff *skb, struct packet *p, u32 *from, u32 *to, int side)
+static inline int rewrite_ipv6(frame_t *frame, struct packet *p, u32 *from, u32 *to, int side)
 {
 	u64 flags = 0;
 	u32 check = checksum_offset(p, &flags);
 	s64 difference = bpf_csum_diff(from, 16, to, 16, 0);
 
-	if (check && bpf_l4_csum_replace(skb, check, 0, difference, flags | BPF_F_PSEUDO_HDR) < 0)
+	if (check && frame_sum(frame, check, 0, difference, flags | BPF_F_PSEUDO_HDR) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + (side == REWRITE_SOURCE ? IPV6_SRC : IPV6_DST), to, 16, 0);
+	return frame_store(frame, p->l3 + (side == REWRITE_SOURCE ? IPV6_SRC : IPV6_DST), to, 16);
 }
 
-static inline int rewrite_port(struct __sk_buff *skb, struct packet *p, u16 from, u16 to, int side)
+static inline int rewrite_port(frame_t *frame, struct packet *p, u16 from, u16 to, int side)
 {
 	u64 flags = 0;
 	u32 check = checksum_offset(p, &flags);
@@ -80,74 +80,73 @@ static inline int rewrite_port(struct __sk_buff *skb, struct packet *p, u16 from
 	to = bpf_htons(to);
 	if (p->later_fragment || from == to)
 		return 0;
-	if (check && bpf_l4_csum_replace(skb, check, from, to, flags | 2) < 0)
+	if (check && frame_sum(frame, check, from, to, flags | 2) < 0)
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2, 0);
+	return frame_store(frame, p->l4 + (side == REWRITE_SOURCE ? PORT_SRC : PORT_DST), &to, 2);
 }
 
 /* Exchange two neighbouring runs of `size` bytes; sums over both stay as they are. */
-static inline int rewrite_swap(struct __sk_buff *skb, u32 at, u32 size)
+static inline int rewrite_swap(frame_t *frame, u32 at, u32 size)
 {
 	u8 both[32];
 	u8 swapped[32];
 
-	if (bpf_skb_load_bytes(skb, at, both, 2 * size) < 0)
+	if (frame_load(frame, at, both, 2 * size) < 0)
 		return -1;
 	__builtin_memcpy(swapped, both + size, size);
 	__builtin_memcpy(swapped + size, both, size);
-	return bpf_skb_store_bytes(skb, at, swapped, 2 * size, 0);
+	return frame_store(frame, at, swapped, 2 * size);
 }
 
 /* Turn a frame round: to the MAC address that it came from. */
-static inline int rewrite_turn(struct __sk_buff *skb)
+static inline int rewrite_turn(frame_t *frame)
 {
-	return rewrite_swap(skb, 0, MAC_LEN);
+	return rewrite_swap(frame, 0, MAC_LEN);
 }
 
 /* Make the reset of a TCP packet out of the packet itself (RFC 9293, 3.10.7.1). */
-static inline int rewrite_reset(struct __sk_buff *skb, struct packet *p)
+static inline int rewrite_reset(frame_t *frame, struct packet *p)
 {
 	u32 check = p->l4 + TCP_CHECK;
 	u32 numbers[2]; /* sequence, acknowledgement */
 	u32 answer[2];
 	u16 word, reset; /* data offset and flags */
 
-	if (bpf_skb_load_bytes(skb, p->l4 + TCP_SEQUENCE, numbers, 8) < 0 ||
-	    bpf_skb_load_bytes(skb, p->l4 + TCP_FLAGS, &word, 2) < 0)
+	if (frame_load(frame, p->l4 + TCP_SEQUENCE, numbers, 8) < 0 ||
+	    frame_load(frame, p->l4 + TCP_FLAGS, &word, 2) < 0)
 		return -1;
 	answer[0] = 0;
 	answer[1] = bpf_htonl(bpf_ntohl(numbers[0]) + 1);
 	reset = (word & bpf_htons(0xf000)) | bpf_htons(TCP_RST | TCP_ACK);
-	if (bpf_l4_csum_replace(skb, check, numbers[0], answer[0], 4) < 0 ||
-	    bpf_l4_csum_replace(skb, check, numbers[1], answer[1], 4) < 0 ||
-	    bpf_l4_csum_replace(skb, check, word, reset, 2) < 0)
+	if (frame_sum(frame, check, numbers[0], answer[0], 4) < 0 ||
+	    frame_sum(frame, check, numbers[1], answer[1], 4) < 0 || frame_sum(frame, check, word, reset, 2) < 0)
 		return -1;
-	if (bpf_skb_store_bytes(skb, p->l4 + TCP_SEQUENCE, answer, 8, 0) < 0 ||
-	    bpf_skb_store_bytes(skb, p->l4 + TCP_FLAGS, &reset, 2, 0) < 0)
+	if (frame_store(frame, p->l4 + TCP_SEQUENCE, answer, 8) < 0 ||
+	    frame_store(frame, p->l4 + TCP_FLAGS, &reset, 2) < 0)
 		return -1;
-	if (rewrite_swap(skb, p->l4, 2) < 0 || rewrite_turn(skb) < 0)
+	if (rewrite_swap(frame, p->l4, 2) < 0 || rewrite_turn(frame) < 0)
 		return -1;
-	return p->family == 4 ? rewrite_swap(skb, p->l3 + IPV4_SRC, 4) : rewrite_swap(skb, p->l3 + IPV6_SRC, 16);
+	return p->family == 4 ? rewrite_swap(frame, p->l3 + IPV4_SRC, 4) : rewrite_swap(frame, p->l3 + IPV6_SRC, 16);
 }
 
 /* Put an address into one side of a packet; < 0: it could not be written. */
-static inline int rewrite_address(struct __sk_buff *skb, struct packet *p, u32 *address, int side)
+static inline int rewrite_address(frame_t *frame, struct packet *p, u32 *address, int side)
 {
 	u32 from[4];
 
 	__builtin_memcpy(from, side == REWRITE_SOURCE ? p->src : p->dst, sizeof(from));
 	if (p->family == 4)
-		return rewrite_ipv4(skb, p, from[3], address[3], side);
-	return rewrite_ipv6(skb, p, from, address, side);
+		return rewrite_ipv4(frame, p, from[3], address[3], side);
+	return rewrite_ipv6(frame, p, from, address, side);
 }
 
 /* Put an address and a port (host order) into one side of a packet; < 0: it could not be written. */
-static inline int rewrite_packet(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+static inline int rewrite_packet(frame_t *frame, struct packet *p, u32 *address, u16 port, int side)
 {
 	u16 from_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
-	int result = rewrite_address(skb, p, address, side);
+	int result = rewrite_address(frame, p, address, side);
 
-	return result < 0 ? result : rewrite_port(skb, p, from_port, port, side);
+	return result < 0 ? result : rewrite_port(frame, p, from_port, port, side);
 }
 
 #endif

@@ -13,6 +13,7 @@
 
 #define COMM_LEN 16
 #define MAC_LEN 6
+#define MAC_WORDS 3
 #define MAGLEV_ROW 128
 
 /* bytes of a message's head that are copied to user space */
@@ -263,10 +264,13 @@ struct maglev_row {
 	u16 index[MAGLEV_ROW];
 };
 
-/* The node's own addresses on an uplink; all zero: none of this family. */
+/* What the programs know of an uplink: the node's own addresses on it (all zero: none of this family), and its MAC. */
 struct uplink {
 	u32 address4[4];
 	u32 address6[4];
+	u16 mac[MAC_WORDS]; /* as it lies in a frame */
+	u8 wire;            /* enum wire: where XDP runs on it */
+	u8 pad;
 };
 
 /* From where a Service's load balancer addresses may be reached. */

@@ -40,33 +40,33 @@ static inline void translation_opposite(struct translation_key *key, struct tran
 	key->proto = proto;
 }
 
-static inline void translation_account(struct __sk_buff *skb, struct packet *p, struct translation *t)
+static inline void translation_account(frame_t *frame, struct packet *p, struct translation *t)
 {
-	__sync_fetch_and_add(&t->packets, wire_packets(skb));
-	__sync_fetch_and_add(&t->bytes, wire_bytes(skb, p));
+	__sync_fetch_and_add(&t->packets, frame_segments(frame));
+	__sync_fetch_and_add(&t->bytes, wire_bytes(frame, p));
 	t->last = coarse_now();
 	if (p->tcp_flags & ~t->flags)
 		t->flags |= p->tcp_flags;
 }
 
 /* Write one side into a packet, where it differs. */
-static inline int translation_side(struct __sk_buff *skb, struct packet *p, u32 *address, u16 port, int side)
+static inline int translation_side(frame_t *frame, struct packet *p, u32 *address, u16 port, int side)
 {
 	u32 *has = side == REWRITE_SOURCE ? p->src : p->dst;
 	u16 has_port = side == REWRITE_SOURCE ? p->src_port : p->dst_port;
 
 	if (same_address(has, address) && has_port == port)
 		return 0;
-	return rewrite_packet(skb, p, address, port, side);
+	return rewrite_packet(frame, p, address, port, side);
 }
 
-static inline int translation_write(struct __sk_buff *skb, struct packet *p, struct translation *t)
+static inline int translation_write(frame_t *frame, struct packet *p, struct translation *t)
 {
 	int result = 0;
 
 #pragma clang loop unroll(disable) /* one copy of the code for both sides */
 	for (int side = REWRITE_SOURCE; side <= REWRITE_DESTINATION && !result; side++)
-		result = translation_side(skb, p, side == REWRITE_SOURCE ? t->src : t->dst,
+		result = translation_side(frame, p, side == REWRITE_SOURCE ? t->src : t->dst,
 					  side == REWRITE_SOURCE ? t->src_port : t->dst_port, side);
 	count(result < 0 ? COUNTER_TRANSLATE_FAILED : COUNTER_OUTSIDE_TRANSLATED, 1);
 	return result;
@@ -77,7 +77,7 @@ static inline int translation_write(struct __sk_buff *skb, struct packet *p, str
  * been translated. Who reports it stays, unless it is the quoted receiver itself
  * or the error leaves to where only the node's address is known.
  */
-static inline int translation_error(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t)
+static inline int translation_error(frame_t *frame, struct packet *p, struct packet *q, struct translation *t)
 {
 	bool hidden = (t->marks & (TRANSLATION_ROUTE | TRANSLATION_DIRECT)) == TRANSLATION_ROUTE;
 	bool reporter = hidden || same_address(p->src, q->dst);
@@ -87,38 +87,40 @@ static inline int translation_error(struct __sk_buff *skb, struct packet *p, str
 		.outer = {reporter ? t->src : 0, t->dst},
 	};
 
-	return quoted_write(skb, p, q, &to);
+	return quoted_write(frame, p, q, &to);
 }
 
 /*
  * A packet, or the error `q` about one, gets its translation and its way; the
  * action that does it. `telling`: it may have to tell the backend's node the frontend.
  */
-static inline int translation_take(struct __sk_buff *skb, struct packet *p, struct packet *q, struct translation *t,
+static inline int translation_take(frame_t *frame, struct packet *p, struct packet *q, struct translation *t,
 				   bool telling)
 {
 	bool routed = t->marks & TRANSLATION_ROUTE;
 	u32 room = telling && t->marks & TRANSLATION_DIRECT && !q ? direct_room(p) : 0;
 	struct way way = {};
 
-	if (routed && route_find(skb, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
+	if (routed && route_find(frame, t->src, t->dst, t->ifindex, p->family, &way) < 0) {
 		count(COUNTER_OUTSIDE_NO_ROUTE, 1);
-		return TC_ACT_SHOT;
+		return FRAME_DROP;
 	}
+	if (way_left(frame, t, &way))
+		return FRAME_PASS;
 	if (routed && !q) {
-		p->mtu = route_too_big(skb, &way, room);
+		p->mtu = route_too_big(frame, &way, room);
 		if (p->mtu)
 			return ACT_TOO_BIG;
 	}
 	if (!q)
-		translation_account(skb, p, t);
-	if (q ? translation_error(skb, p, q, t) : translation_write(skb, p, t))
-		return TC_ACT_SHOT;
-	if (room && direct_tell(skb, p, room) < 0) {
+		translation_account(frame, p, t);
+	if (q ? translation_error(frame, p, q, t) : translation_write(frame, p, t))
+		return FRAME_DROP;
+	if (room && direct_tell(frame, p, room) < 0) {
 		count(COUNTER_TRANSLATE_FAILED, 1);
-		return TC_ACT_SHOT;
+		return FRAME_DROP;
 	}
-	return routed ? route_send(skb, p, &way) : TC_ACT_UNSPEC;
+	return routed ? route_send(frame, p, &way) : FRAME_PASS;
 }
 
 /* The entry for a packet or, where that is an ICMP error, for the packet `q` that it speaks of. */

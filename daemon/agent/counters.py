@@ -64,6 +64,8 @@ MEANINGS = {
     Counter.SHIELD_AUDITED: Meaning("packets passed that the shield, were it not for its dry run, would have dropped"),
     Counter.SHIELD_UNTOLD: Meaning("verdicts of the shield without a flow record"),
     Counter.SHIELD_UNCOUNTED: Meaning("verdicts that are missing in the counts of the shield: no room", fault=True),
+    Counter.XDP_SENT: Meaning("packets of Services that XDP sent on or answered"),
+    Counter.XDP_LEFT: Meaning("packets of Services that XDP left to TC"),
     Counter.OWNER_FULL: Meaning("sockets whose process could not be noted", fault=True),
 }
 

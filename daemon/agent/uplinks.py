@@ -16,7 +16,7 @@ import numpy as np
 from daemon.endpoints import Devices, Uplink
 from daemon.model.workload import IPAddress
 from ebpf.addresses import pack
-from ebpf.datapath import Datapath
+from ebpf.datapath import Datapath, wire_mode
 from ebpf.errors import AttachError, KernelError
 from ebpf.xdp import Mode
 
@@ -35,7 +35,7 @@ class Uplinks:
         self._swept = False
 
     def tell(self, devices: Devices) -> None:
-        """Write the addresses of the uplinks, and of the node, where the programs read them; raises KernelError."""
+        """Write what is known of the uplinks, and of the node, where the programs read it; raises KernelError."""
         if self._told is devices:
             return
         table = self._datapath.maps["uplinks"]
@@ -43,6 +43,8 @@ class Uplinks:
         keys = np.array([one.ifindex for one in devices.uplinks], table.key_dtype)
         values = np.zeros(len(keys), table.value_dtype)
         for value, uplink in zip(values, devices.uplinks, strict=True):
+            value["mac"] = np.frombuffer(bytes.fromhex(uplink.mac.replace(":", "")) or bytes(6), np.uint16)
+            value["wire"] = wire_mode(self._datapath.wires.get(uplink.ifindex, Mode.OFF))
             for version in (4, 6):
                 value[f"address{version}"] = np.frombuffer(_first(uplink.addresses, version), np.uint32)
         table.update(keys, values)
@@ -71,7 +73,7 @@ class Uplinks:
 
     def attach(self, uplink: Uplink) -> None:
         """Attach the programs to one; raises AttachError."""
-        if not uplink.ethernet:
+        if not uplink.mac:
             what = f"{uplink.name} has no Ethernet header, as tunnels have none; clients behind it are not served"
             raise AttachError(what, hint="leave it out of the setting `uplinks`")
         try:

@@ -30,13 +30,13 @@ class Device:
 class Uplink:
     """A device of the node that leads to the world outside, with the node's addresses on it (no link-local ones).
 
-    `ethernet`: its packets have an Ethernet header, else they cannot be read.
+    `mac` is its own ("02:…"), "" where its packets have no Ethernet header: then they cannot be read.
     """
 
     ifindex: int
     name: str
     addresses: tuple[IPAddress, ...] = ()
-    ethernet: bool = True
+    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def _uplinks(netlink: Netlink, links: Sequence[Link], patterns: Sequence[str]) -
         or (not patterns and link.mac and (link.index in routed or link.kind in OVERLAYS))
     ]
     return [
-        Uplink(link.index, link.name, tuple(filter(_tellable, netlink.addresses(link.index))), bool(link.mac))
+        Uplink(link.index, link.name, tuple(filter(_tellable, netlink.addresses(link.index))), link.mac)
         for link in chosen
     ]
 

@@ -313,7 +313,7 @@ def test_a_flood_of_refusals_is_told_a_thousand_times_a_second_and_counted_beyon
     before = gate.wire.counter(Counter.OUTSIDE_UNTOLD)
     rejected = gate.wire.counter(Counter.REJECTED)
     packet = bytes(frame(IP(src=V4.client, dst=V4.empty) / segment(UDP, 9, PORT)))
-    program = gate.wire.datapath.program("from_network")
+    program = gate.wire.datapath.program(gate.entry)
 
     def flood() -> None:
         for _ in range(3000):

@@ -1,11 +1,14 @@
 """A node's uplink without the device: routes, Services for each way to be answered, packets in and out.
 
+Packets come in by TC alone, or by XDP, which leaves to TC what it does not do; all else is the same to the letter.
+
 The programs ask the node's routes, so they run in a namespace that has some. Frames carry the address of its loopback
 device, on which test runs take place: others would not be for us.
 """
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,14 +24,17 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from ebpf import addresses, testrun
-from ebpf.constants import FrontendFlag, Reserved, Scope
+from ebpf.constants import FrontendFlag, NodeFlag, Reserved, Scope, WireMode
 from ebpf.maps import HashMap
 from tests.bpf.conftest import EVERYTHING, Wire
 from tests.support.netns import TestNode, node
 
 TC_ACT_SHOT, TC_ACT_REDIRECT = 2, 7
+XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
+AS_TC = {XDP_DROP: TC_ACT_SHOT, XDP_TX: TC_ACT_REDIRECT, XDP_REDIRECT: TC_ACT_REDIRECT}
 PORT, NODE_PORT, TARGET = 80, 30080, 8080
 FIRST_PORT, LAST_PORT = 10000, 29999
+NEXT = "02:00:00:00:00:77"  # who is next on the way outside
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Gate:
 
     wire: Wire
     node: TestNode
+    entry: str = "from_network"
+    """the program that packets come in by"""
 
     def put(self, name: str, key: dict[str, Any], **value: Any) -> None:
         table = self.wire.datapath.maps[name]
@@ -106,7 +114,18 @@ class Gate:
         return result.verdict, after
 
     def comes(self, packet: Packet) -> tuple[int, Packet]:
+        """What becomes of a packet from outside, in TC's words."""
+        verdict, after = self.run(self.entry, packet)
+        if self.entry == "from_network":
+            return verdict, after
+        if verdict in AS_TC:
+            return AS_TC[verdict], after
+        assert (verdict, bytes(after)) == (XDP_PASS, bytes(packet)), "what is left to TC is as it came"
         return self.run("from_network", packet)
+
+    def tell_flags(self, flags: NodeFlag) -> None:
+        """How the node answers clients outside."""
+        self.wire.datapath.tell_flags(flags | (NodeFlag.ACCELERATE if self.entry == "from_wire" else 0))
 
     def leaves(self, packet: Packet) -> tuple[int, Packet]:
         return self.run("to_network", packet)
@@ -128,7 +147,8 @@ def mended(packet: Packet) -> Packet:
     while inner and not isinstance(inner, IPerror | IPerror6):
         for field in ("chksum", "cksum"):
             fragment = isinstance(inner, TCP | UDP) and is_fragment(packet)
-            if field in inner.fields and not fragment and not isinstance(inner, Raw):
+            silent = isinstance(inner, UDP) and IP in packet and not inner.chksum
+            if field in inner.fields and not fragment and not silent and not isinstance(inner, Raw):
                 delattr(inner, field)
         inner = inner.payload
     if IPerror in fresh:
@@ -163,6 +183,8 @@ def stand() -> None:
                 ipr.addr("add", index=index, address=address, prefixlen=int(length), **extra)
             ipr.link("set", index=index, state="up")
             ipr.link("set", index=ipr.link_lookup(ifname=f"{device}-end")[0], state="up")
+        for address in (V4.router, "198.18.0.20", V6.router, "2001:db8:18::20"):
+            ipr.neigh("add", dst=address, lladdr=NEXT, ifindex=ipr.link_lookup(ifname="up")[0], state=0x80)
         for dst, gateway in (
             ("0.0.0.0/0", V4.router), ("::/0", V6.router),
             ("10.244.2.0/24", "198.18.0.20"), ("fd00:244:2::/64", "2001:db8:18::20"),
@@ -178,10 +200,11 @@ def place_fixture(root: None) -> Iterator[TestNode]:
         yield made
 
 
-@pytest.fixture(name="gate")
-def gate_fixture(wire: Wire, place: TestNode) -> Iterator[Gate]:
+@pytest.fixture(name="gate", params=["from_network", "from_wire"], ids=["TC", "XDP"])
+def gate_fixture(wire: Wire, place: TestNode, request: pytest.FixtureRequest) -> Iterator[Gate]:
     """A Service for each way to be answered, in both families."""
-    made = Gate(wire, place)
+    made = Gate(wire, place, request.param)
+    made.tell_flags(NodeFlag(0))
     balancer, ports = FrontendFlag.LOAD_BALANCER, FrontendFlag.NODE_PORT
     for offset, family in enumerate((V4, V6)):
         number = 100 * (offset + 1)
@@ -195,8 +218,11 @@ def gate_fixture(wire: Wire, place: TestNode) -> Iterator[Gate]:
         made.serve(family.host, number + 6, [family.node], balancer)
         made.serve("0.0.0.0" if family is V4 else "::", number + 7, [family.here], ports, port=NODE_PORT)
     table = wire.datapath.maps["uplinks"]
-    table.update(np.ones(1, table.key_dtype), row(table.value_dtype, address4=raw(V4.node), address6=raw(V6.node)))
+    for index in (1, place.run(socket.if_nametoindex, "up")):
+        value = row(table.value_dtype, address4=raw(V4.node), address6=raw(V6.node), wire=WireMode.NATIVE)
+        table.update(np.full(1, index, table.key_dtype), value)
     yield made
+    wire.datapath.tell_flags(NodeFlag(0))
     for name in ("services", "backends", "translations", "uplinks", "source_ranges", "affinities", "addresses"):
         wire.datapath.maps[name].delete(wire.datapath.maps[name].items()[0])
 

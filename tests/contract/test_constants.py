@@ -26,6 +26,7 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "address_flag": (constants.AddressFlag, "ADDRESS_"),
     "scope": (constants.Scope, "SCOPE_"),
     "node_flag": (constants.NodeFlag, "NODE_"),
+    "wire": (constants.WireMode, "WIRE_"),
     "translation_mark": (constants.TranslationMark, "TRANSLATION_"),
     "stage": (constants.Stage, "STAGE_"),
     "failure": (constants.Failure, "FAILURE_"),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -162,11 +163,18 @@ def run(made: TestNode, workload: str, code: str) -> None:
 
 @pytest.fixture(scope="module", name="city")
 def city_fixture(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    with built(tmp_path_factory.mktemp("agent")) as city:
+        yield city
+
+
+@contextmanager
+def built(folder: Path, *, wired: bool = False, **settings: Any) -> Iterator[City]:
+    """A city whose agent runs with these settings; `wired`: its links are as XDP needs them."""
     with (
-        outside() as world,
+        outside(wired=wired) as world,
         node(HERE) as made,
         node(THERE) as neighbour,
-        agent_on(made, tmp_path_factory.mktemp("agent"), uplinks=["upl*"]) as agent,
+        agent_on(made, folder, uplinks=["upl*"], **settings) as agent,
     ):
         world.machine("stranger", STRANGER)
         attach(made, world)
@@ -189,10 +197,10 @@ def city_fixture(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         serve(neighbour, "there")
         run(neighbour, "echo", ECHO)
         serve(made, "", "host", 8081)
-        built = City(world, made, neighbour, agent)
-        write(built)
+        city = City(world, made, neighbour, agent)
+        write(city)
         agent.start()
-        yield built
+        yield city
 
 
 def write(city: City) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -38,12 +38,19 @@ class Town(City):
 
 @pytest.fixture(scope="module", name="town")
 def town_fixture(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with founded(tmp_path_factory) as town:
+        yield town
+
+
+@contextmanager
+def founded(folders: pytest.TempPathFactory, *, wired: bool = False, **settings: Any) -> Iterator[Town]:
+    """A town whose agents run with these settings; `wired`: its links are as XDP needs them."""
     with ExitStack() as stack:
-        world = stack.enter_context(outside())
+        world = stack.enter_context(outside(wired=wired))
         made, neighbour = stack.enter_context(node(HERE)), stack.enter_context(node(THERE))
         agents = [
             stack.enter_context(
-                agent_on(one, tmp_path_factory.mktemp(name), uplinks=["upl*"], node_name=name, outside_mode="dsr")
+                agent_on(one, folders.mktemp(name), uplinks=["upl*"], node_name=name, outside_mode="dsr", **settings)
             )
             for one, name in ((made, "node-1"), (neighbour, "node-2"))
         ]

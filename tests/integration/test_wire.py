@@ -21,8 +21,9 @@ from ebpf.xdp import Mode
 from tests.conftest import WIRED
 from tests.support.host import Host
 from tests.support.netns import TestNode
+from tests.support.wire import PASS
 
-PASS = bytes.fromhex("b700000002000000" + "9500000000000000")  # r0 = XDP_PASS; exit
+UNWIRED = replace(WIRED, xdp=0)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_cleanup_takes_it_off(host: Host, node: TestNode, index: int) -> None:
 
 
 def test_without_the_setting_no_program_is_made(host: Host) -> None:
-    assert not host.open().has_xdp
+    assert not host.open(UNWIRED).has_xdp
 
 
 def test_auto_steps_back_to_generic_and_tells_why(host: Host, node: TestNode, bridge: Uplink) -> None:
@@ -153,6 +154,6 @@ def test_off_takes_away_what_an_earlier_agent_left(host: Host, node: TestNode, i
 
 
 def test_a_device_without_a_program_for_it_is_told(host: Host, node: TestNode, bridge: Uplink) -> None:
-    wires = Wires(node.run(host.open))
+    wires = Wires(node.run(host.open, UNWIRED))
     with pytest.raises(AttachError, match="no program for it was made; restart the agent"):
         wires.attach(bridge, Settings(xdp=XdpMode.AUTO))

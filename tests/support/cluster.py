@@ -28,6 +28,7 @@ from tests.support.agent import AgentProcess, agent_on
 from tests.support.kube import Manifest, Port, Svc, dump, pod
 from tests.support.netns import TestNode, unique
 from tests.support.place import FAMILIES, Place, until
+from tests.support.wire import as_wire
 
 PODS = {"one": ("alice", "ann", "abe", "vic"), "two": ("bob", "ben", "bea", "val"), "three": ("carol", "cleo")}
 MACHINES = ("vic", "val")  # like virtual machines: no socket program sees their processes
@@ -146,8 +147,8 @@ def replace_file(path: Path, text: str) -> None:
 
 
 @contextmanager
-def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
-    """So many nodes (1 to 3) with pods, agents and residents; gone at the end."""
+def cluster(folder: Path, count: int = 3, xdp: str = "off") -> Iterator[Cluster]:
+    """So many nodes (1 to 3) with pods, agents and residents; gone at the end. `xdp`: where agents accelerate."""
     labels = list(PODS)[:count]
     with ExitStack() as stack:
         router = stack.enter_context(TestNode(unique(), OUTSIDE_NETS))
@@ -159,8 +160,10 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
             node.join()
             node.know(other for other in nodes.values() if other is not node)
             router.run(_route, node.ways)
+            if xdp != "off":
+                router.run(as_wire, f"to-{node.label}")
         places = {place.name: place for place in [*_pods(nodes, folder), *_hosts(nodes, router, folder)]}
-        agents = {label: stack.enter_context(_agent(node, folder)) for label, node in nodes.items()}
+        agents = {label: stack.enter_context(_agent(node, folder, xdp)) for label, node in nodes.items()}
         base = dump(pod(place) for place in places.values() if place.workload and place.node)
         for agent in agents.values():
             replace_file(agent.manifests / "base.yaml", base)
@@ -178,7 +181,7 @@ def cluster(folder: Path, count: int = 3) -> Iterator[Cluster]:
         yield made
 
 
-def _agent(node: ClusterNode, folder: Path) -> Any:
+def _agent(node: ClusterNode, folder: Path, xdp: str) -> Any:
     own = folder / node.label
     own.mkdir()
     return agent_on(
@@ -190,6 +193,8 @@ def _agent(node: ClusterNode, folder: Path) -> Any:
         proxymode_address="127.0.0.1:10249",
         uplinks=[UPLINK],
         verify_interval=1.0,
+        xdp=xdp,
+        acceleration=xdp != "off",
     )
 
 

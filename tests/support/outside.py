@@ -2,6 +2,9 @@
 
 The switch is a namespace with a bridge. Clients live in namespaces of their own, so each has its own address; the
 neighbour stands for any other machine of the cluster. Nobody but the node runs any program of ours.
+
+Where XDP is to look at frames, the links are as wires are: checksums are whole, no packet is larger than the MTU, and
+the switch takes what XDP sends.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pyroute2 import IPRoute, netns
 from daemon.demo.processes import spawn, stop
 from daemon.demo.topology import NAMESPACES, in_namespace
 from tests.support.netns import TestNode, unique
+from tests.support.wire import as_wire
 
 NETWORKS = (IPv4Network("198.18.0.0/24"), IPv6Network("2001:db8:18::/64"))
 NODE = ("198.18.0.10", "2001:db8:18::10")
@@ -34,6 +38,7 @@ class Outside:
 
     name: str
     _stack: ExitStack
+    wired: bool = False
     machines: dict[str, Path] = field(default_factory=dict)
 
     def join(self, name: str, path: Path, addresses: Sequence[str], device: str = UPLINK) -> None:
@@ -41,6 +46,8 @@ class Outside:
         self.machines[name] = path
         in_namespace(NAMESPACES / self.name, _link, path, device, f"to-{name}")
         in_namespace(path, _settle, device, addresses)
+        if self.wired:
+            in_namespace(NAMESPACES / self.name, as_wire, f"to-{name}")
 
     def machine(self, name: str, addresses: Sequence[str]) -> None:
         """A namespace of its own on the switch."""
@@ -67,14 +74,14 @@ class Outside:
 
 
 @contextmanager
-def outside() -> Iterator[Outside]:
-    """A switch with a client and nobody else on it."""
+def outside(*, wired: bool = False) -> Iterator[Outside]:
+    """A switch with a client and nobody else on it; `wired`: XDP can look at what passes."""
     with ExitStack() as stack:
         name = unique("out")
         netns.create(name)
         stack.callback(netns.remove, name)
         in_namespace(NAMESPACES / name, _switch)
-        made = Outside(name, stack)
+        made = Outside(name, stack, wired)
         made.machine("client", CLIENT)
         yield made
 

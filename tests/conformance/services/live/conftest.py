@@ -15,9 +15,9 @@ OUTCOMES = Outcomes({})
 
 
 @pytest.fixture(scope="session")
-def live(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def live(root: None, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Three nodes with pods and agents, and clients outside."""
-    with cluster(tmp_path_factory.mktemp("live")) as made:
+    with cluster(tmp_path_factory.mktemp("live"), xdp=pytestconfig.getoption("--xdp")) as made:
         yield made
 
 
