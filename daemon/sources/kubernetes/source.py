@@ -163,6 +163,6 @@ def _meanwhile(one: Reflector[Any]) -> str:
 
 
 async def _closing(client: httpx2.AsyncClient) -> None:
-    """Holds the client until it is cancelled."""
-    async with client:
+    """Closes the client when it is cancelled; its own context manager refuses one that has already asked."""
+    async with contextlib.aclosing(client):
         await asyncio.Event().wait()

@@ -121,6 +121,16 @@ def test_nothing_is_handed_out_before_every_kind_was_listed() -> None:
     run(test, filled(3))
 
 
+def test_no_task_of_a_source_ends_before_it_is_stopped() -> None:
+    async def test(made: World) -> None:
+        assert not [task.get_name() for task in made.source._tasks if task.done()]
+        await made.source.stop()
+        assert all(task.cancelled() for task in made.source._tasks)
+        await made.until(lambda: not made.server._connections)
+
+    run(test, filled(3))
+
+
 def test_changes_are_followed_one_by_one() -> None:
     async def test(made: World) -> None:
         await made.server.put(service("new"))
