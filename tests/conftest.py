@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,12 @@ SMALL = Options(
     shield_addresses_max=4096, shield_networks_max=4096, shield_buckets_max=4096, shield_bans_max=4096,
     shield_syns_max=1024, shield_proven_max=4096, shield_fragments_max=1024,
 )  # fmt: skip
-WIRED = SMALL
+
+
+def pytest_configure() -> None:
+    """What a shell runs in the background has SIGINT ignored, and hands that on to those that are to be ended by it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,12 +51,6 @@ def datapath(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     """A loaded datapath that is attached to nothing; gone when the session ends."""
     with loaded(SMALL, f"remora-test-{os.getpid()}", tmp_path_factory.mktemp("state")) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def wired_datapath(datapath: Datapath) -> Datapath:
-    """The same, for tests of the program for XDP."""
-    return datapath
 
 
 @contextmanager

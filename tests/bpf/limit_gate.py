@@ -18,7 +18,7 @@ from ebpf.constants import ShieldFlag, ShieldRule
 from ebpf.datapath import Datapath
 from ebpf.maps import HashMap
 from ebpf.ringbuf import RingBuffer
-from tests.bpf.shield_gate import ETHER, XDP_DROP, XDP_PASS, Gate, row, wired_flows_fixture
+from tests.bpf.shield_gate import ETHER, XDP_DROP, XDP_PASS, Gate, flows_fixture, row
 
 XDP_TX = 3
 OFF = ShieldFlag(0)
@@ -88,12 +88,12 @@ def tick() -> int:
 
 
 @pytest.fixture(name="gate")
-def gate_fixture(wired_datapath: Datapath, wired_flows: RingBuffer) -> Iterator[LimitGate]:
+def gate_fixture(datapath: Datapath, flows: RingBuffer) -> Iterator[LimitGate]:
     """A shield that does nothing yet."""
-    made = LimitGate(wired_datapath, wired_flows)
+    made = LimitGate(datapath, flows)
     made.clear()
     yield made
     made.clear()
 
 
-__all__ = ["XDP_DROP", "XDP_PASS", "wired_flows_fixture"]
+__all__ = ["XDP_DROP", "XDP_PASS", "flows_fixture"]

@@ -130,16 +130,16 @@ class Gate:
         table.update(row(table.key_dtype, **key), row(table.value_dtype, **value))
 
 
-@pytest.fixture(scope="session", name="wired_flows")
-def wired_flows_fixture(wired_datapath: Datapath) -> Iterator[RingBuffer]:
-    ring = wired_datapath.ring("flows")
+@pytest.fixture(scope="session", name="flows")
+def flows_fixture(datapath: Datapath) -> Iterator[RingBuffer]:
+    ring = datapath.ring("flows")
     yield ring
     ring.close()
 
 
 @pytest.fixture(name="gate")
-def gate_fixture(wired_datapath: Datapath, wired_flows: RingBuffer) -> Gate:
+def gate_fixture(datapath: Datapath, flows: RingBuffer) -> Gate:
     """A shield that does nothing yet."""
-    gate = Gate(wired_datapath, wired_flows)
+    gate = Gate(datapath, flows)
     gate.clear()
     return gate

@@ -19,12 +19,12 @@ from tests.bpf.shield_gate import (
     V6,
     Family,
     Gate,
+    flows_fixture,
     gate_fixture,
     syn,
-    wired_flows_fixture,
 )  # fmt: skip
 
-__all__ = ["gate_fixture", "wired_flows_fixture"]
+__all__ = ["flows_fixture", "gate_fixture"]
 
 TCP_NUMBER, UDP_NUMBER, OTHER = 6, 17, 99
 

@@ -21,7 +21,7 @@ from ebpf import testrun
 from ebpf.addresses import pack
 from ebpf.constants import Counter, ShieldAction, ShieldFlag
 from ebpf.datapath import Datapath
-from tests.conftest import WIRED, loaded
+from tests.conftest import SMALL, loaded
 from tests.support.shield_frames import PEERS4, PEERS6, Forge
 from tests.support.shield_model import DROP, PASS, Entry, Limit, Model, Network
 from tests.support.shield_reading import ACK, SYN, Seen, read
@@ -96,7 +96,7 @@ class Shield:
 @pytest.fixture(scope="module")
 def shield(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shield]:
     """A datapath of its own: what is told here would use up what others are to be told."""
-    with loaded(WIRED, f"remora-test-fuzz-{os.getpid()}", tmp_path_factory.mktemp("fuzz")) as datapath:
+    with loaded(SMALL, f"remora-test-fuzz-{os.getpid()}", tmp_path_factory.mktemp("fuzz")) as datapath:
         yield Shield(datapath)
 
 

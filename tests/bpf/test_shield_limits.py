@@ -23,13 +23,13 @@ from tests.bpf.limit_gate import (
     XDP_PASS,
     Family,
     LimitGate,
+    flows_fixture,
     gate_fixture,
     tick,
-    wired_flows_fixture,
 )
 from tests.bpf.shield_gate import Gate
 
-__all__ = ["gate_fixture", "wired_flows_fixture"]
+__all__ = ["flows_fixture", "gate_fixture"]
 
 DATAGRAM = UDP(sport=4000, dport=53) / Raw(b"odd")
 SYN = TCP(sport=4000, dport=80, flags="S")

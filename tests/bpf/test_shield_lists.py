@@ -31,13 +31,13 @@ from tests.bpf.shield_gate import (
     XDP_DROP,
     Family,
     Gate,
+    flows_fixture,
     gate_fixture,
     row,
     syn,
-    wired_flows_fixture,
 )  # fmt: skip
 
-__all__ = ["gate_fixture", "wired_flows_fixture"]
+__all__ = ["flows_fixture", "gate_fixture"]
 
 NESTED = {
     V4: ("198.51.100.0/24", "198.51.100.0/28", "198.51.100.7/32", "198.51.0.0/16"),

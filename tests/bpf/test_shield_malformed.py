@@ -19,9 +19,9 @@ from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
 from ebpf.constants import Counter, DropReason, ShieldFlag, ShieldRule, Verdict
-from tests.bpf.shield_gate import ETHER, FAMILIES, STRICT, V4, V6, Family, Gate, gate_fixture, syn, wired_flows_fixture
+from tests.bpf.shield_gate import ETHER, FAMILIES, STRICT, V4, V6, Family, Gate, flows_fixture, gate_fixture, syn
 
-__all__ = ["gate_fixture", "wired_flows_fixture"]
+__all__ = ["flows_fixture", "gate_fixture"]
 
 UDP_DATA = UDP(sport=5353, dport=53) / Raw(b"question")
 

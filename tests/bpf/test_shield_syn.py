@@ -26,14 +26,14 @@ from tests.bpf.limit_gate import (
     XDP_TX,
     Family,
     LimitGate,
+    flows_fixture,
     gate_fixture,
-    wired_flows_fixture,
 )
 from tests.bpf.shield_gate import ETHER, Gate
-from tests.conftest import WIRED
+from tests.conftest import SMALL
 from tests.support.netns import unique
 
-__all__ = ["gate_fixture", "wired_flows_fixture"]
+__all__ = ["flows_fixture", "gate_fixture"]
 
 RATE = 5
 SECOND = np.uint64(10**9)
@@ -300,7 +300,7 @@ def old_fixture(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     probed = features.probe()
     items = tuple(replace(one, present=one.present and "cookies" not in one.name) for one in probed.items)
     pins, state = Path("/sys/fs/bpf") / unique("old"), tmp_path_factory.mktemp("old")
-    datapath = Datapath(pins, state, WIRED, replace(probed, items=items))
+    datapath = Datapath(pins, state, SMALL, replace(probed, items=items))
     flows = datapath.ring("flows")
     yield LimitGate(datapath, flows)
     flows.close()

@@ -123,9 +123,9 @@ def test_bcc_reports_the_layout_that_the_header_says_and_no_hidden_padding(
     ],
 )
 def test_so_it_does_for_what_only_the_program_for_xdp_has(
-    wired_datapath: Datapath, table: str, side: str, struct: str
+    datapath: Datapath, table: str, side: str, struct: str
 ) -> None:
-    compare(wired_datapath, table, side, struct)
+    compare(datapath, table, side, struct)
 
 
 def compare(datapath: Datapath, table: str, side: str, struct: str) -> None:

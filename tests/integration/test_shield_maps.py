@@ -23,10 +23,10 @@ from ebpf.constants import ShieldFlag
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import MapFullError
 from ebpf.maps import HashMap
-from tests.conftest import WIRED
+from tests import conftest
 from tests.support.host import Host
 
-SMALL = replace(WIRED, shield_addresses_max=512, shield_networks_max=512)
+SMALL = replace(conftest.SMALL, shield_addresses_max=512, shield_networks_max=512)
 MINUTE = 60 * 10**9
 
 

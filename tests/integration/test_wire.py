@@ -18,12 +18,12 @@ from ebpf.datapath import cleanup
 from ebpf.errors import AttachError
 from ebpf.programs import Hook
 from ebpf.xdp import Mode
-from tests.conftest import WIRED
+from tests.conftest import SMALL
 from tests.support.host import Host
 from tests.support.netns import TestNode
 from tests.support.wire import PASS
 
-UNWIRED = replace(WIRED, xdp=0)
+UNWIRED = replace(SMALL, xdp=0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def force(index: int, fd: int) -> None:
 
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 def test_the_program_comes_in_either_mode_and_goes(host: Host, node: TestNode, index: int, mode: Mode) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     node.run(datapath.attach_uplink, index, "w")
     node.run(datapath.attach_wire, index, mode)
     present, program = node.run(xdp.attached, index)
@@ -72,26 +72,26 @@ def test_the_program_comes_in_either_mode_and_goes(host: Host, node: TestNode, i
 
 
 def test_the_mode_of_a_device_can_change(host: Host, node: TestNode, index: int) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     for mode in (Mode.NATIVE, Mode.GENERIC, Mode.NATIVE):
         node.run(datapath.attach_wire, index, mode)
         assert node.run(xdp.attached, index)[0] is mode
 
 
 def test_another_build_takes_the_place_of_the_one_before(host: Host, node: TestNode, index: int) -> None:
-    first = node.run(host.open, WIRED)
+    first = node.run(host.open, SMALL)
     node.run(first.attach_wire, index, Mode.NATIVE)
     before = node.run(xdp.attached, index)
     host.close()
     assert node.run(xdp.attached, index) == before, "nobody runs, and it is still there"
-    second = node.run(host.open, replace(WIRED, http_budget=7))
+    second = node.run(host.open, replace(SMALL, http_budget=7))
     node.run(second.attach_wire, index, Mode.NATIVE)
     mode, program = node.run(xdp.attached, index)
     assert (mode, program != before[1]) == (Mode.NATIVE, True)
 
 
 def test_the_program_of_somebody_else_stays_and_is_named(host: Host, node: TestNode, index: int, stranger: int) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     node.run(force, index, stranger)
     with pytest.raises(AttachError, match=r"XDP program \d+ \(somebody\) is on device .*`xdp_devices`"):
         node.run(datapath.attach_wire, index, Mode.NATIVE)
@@ -102,7 +102,7 @@ def test_the_program_of_somebody_else_stays_and_is_named(host: Host, node: TestN
 def test_a_program_that_somebody_put_in_the_place_of_ours_is_noticed(
     host: Host, node: TestNode, index: int, stranger: int
 ) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     node.run(datapath.attach_uplink, index, "w")
     node.run(datapath.attach_wire, index, Mode.NATIVE)
     node.run(force, index, stranger)
@@ -110,7 +110,7 @@ def test_a_program_that_somebody_put_in_the_place_of_ours_is_noticed(
 
 
 def test_cleanup_takes_it_off(host: Host, node: TestNode, index: int) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     node.run(datapath.attach_wire, index, Mode.GENERIC)
     host.close()
     node.run(cleanup, host.pins, host.state)
@@ -122,7 +122,7 @@ def test_without_the_setting_no_program_is_made(host: Host) -> None:
 
 
 def test_auto_steps_back_to_generic_and_tells_why(host: Host, node: TestNode, bridge: Uplink) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     wires, settings = Wires(datapath), Settings(xdp=XdpMode.AUTO)
     node.run(wires.attach, bridge, settings)
     assert node.run(xdp.attached, bridge.ifindex)[0] is Mode.GENERIC
@@ -137,14 +137,14 @@ def test_auto_steps_back_to_generic_and_tells_why(host: Host, node: TestNode, br
 def test_native_where_it_cannot_be_is_an_error_and_nothing_is_attached(
     host: Host, node: TestNode, bridge: Uplink
 ) -> None:
-    datapath = node.run(host.open, WIRED)
+    datapath = node.run(host.open, SMALL)
     with pytest.raises(AttachError, match="ENOTSUP"):
         node.run(Wires(datapath).attach, bridge, Settings(xdp=XdpMode.NATIVE))
     assert node.run(xdp.attached, bridge.ifindex) == (Mode.OFF, 0)
 
 
 def test_off_takes_away_what_an_earlier_agent_left(host: Host, node: TestNode, index: int) -> None:
-    first = node.run(host.open, WIRED)
+    first = node.run(host.open, SMALL)
     node.run(first.attach_wire, index, Mode.NATIVE)
     host.close()
     wires, uplink = Wires(node.run(host.open)), Uplink(index, node.spaces["w"].device, ())
