@@ -204,6 +204,9 @@ def _switches(chosen: Sequence[Shield], problems: list[Problem]) -> Switches:
         if one.spec.auto_ban and _dry(one) and not all_dry:
             words = "autoBan of a Shield in DryRun is not used while another one is enforced"
             problems.append(Problem(_origin(one), 0, words, Severity.NOTE))
+        if one.spec.auto_ban and not any(other.spec.limits for other in chosen):
+            words = "autoBan bans whom limits drop, and no Shield has any: add `limits`"
+            problems.append(Problem(_origin(one), 0, words, Severity.NOTE))
     bans = [one.spec.auto_ban for one in chosen if one.spec.auto_ban and (all_dry or not _dry(one))]
     ban = min(bans, key=lambda found: found.after, default=None)
     return Switches(

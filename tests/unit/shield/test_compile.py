@@ -137,7 +137,8 @@ def test_the_rules_say_how_much_of_a_list_is_in_force() -> None:
 
 def test_of_what_a_node_has_once_the_strictest_holds() -> None:
     one = shield("one", malformed="DryRun", synFlood={"threshold": 500, "proven": "2m"}, autoBan={"after": 20})
-    two = shield("two", malformed="Drop", synFlood={"threshold": 100, "mode": "DryRun"})
+    limits = [{"name": "any", "packets": {"rate": 9}}]
+    two = shield("two", malformed="Drop", synFlood={"threshold": 100, "mode": "DryRun"}, limits=limits)
     three = shield("three", mode="DryRun", malformed="Drop", autoBan={"after": 1, "within": "1m", "for": "1h"})
     tables, _ = compiled(one, two, three)
     assert tables.switches == Switches(
@@ -148,6 +149,16 @@ def test_of_what_a_node_has_once_the_strictest_holds() -> None:
     assert trial.switches == Switches(
         malformed=True, malformed_dry=True, ban_after=1, ban_window=60, ban_seconds=3600, dry=True
     )
+
+
+def test_bans_without_limits_are_said_to_ban_nobody() -> None:
+    ban = {"after": 20}
+    alone, _ = compiled(shield("one", autoBan=ban))
+    limited, _ = compiled(shield("one", autoBan=ban), shield("two", limits=[{"name": "any", "packets": {"rate": 9}}]))
+    assert [one.message for one in alone.problems] == [
+        "autoBan bans whom limits drop, and no Shield has any: add `limits`"
+    ]
+    assert not limited.problems
 
 
 def test_more_limits_than_the_kernel_asks_are_refused_whole() -> None:
