@@ -295,6 +295,7 @@ class View:
 
     def _source(self) -> pb.Source:
         snapshot = self._agent.source.snapshot
+        problems = [*snapshot.problems, *self._agent.programmer.shield.tables.problems]
         return pb.Source(
             kind=self._agent.source.kind,
             path=str(self._agent.source.path),
@@ -305,7 +306,7 @@ class View:
             namespaces=len(snapshot.namespaces),
             ignored=len(snapshot.ignored),
             problems=[_problem(one) for one in snapshot.problems if one.severity is Severity.ERROR],
-            notes=[_problem(one) for one in snapshot.problems if one.severity is Severity.NOTE],
+            notes=[_problem(one) for one in problems if one.severity is Severity.NOTE],
         )
 
     def _counters(self) -> list[pb.Counter]:

@@ -171,13 +171,14 @@ def test_a_broken_manifest_at_the_start_leaves_what_an_agent_before_put_in_force
     assert not gate.gets_in()
 
 
-def test_a_file_that_is_broken_at_the_start_leaves_what_the_kernel_holds_of_it(gate: Gate) -> None:
+@pytest.mark.parametrize("text", ["garbage\n", ""], ids=["garbage", "empty"])
+def test_a_file_that_is_broken_at_the_start_leaves_what_the_kernel_holds_of_it(gate: Gate, text: str) -> None:
     feed = gate.lists / "feed.txt"
     feed.write_text("198.18.0.96/28\n")
     gate.shield(deny=[{"name": "known", "file": "feed.txt"}])
     gate.agent.until(lambda: not gate.gets_in())
     gate.agent.kill()
-    feed.write_text("garbage\n")
+    feed.write_text(text)
     gate.agent.start()
     gate.agent.until(lambda: gate.rule("edge/known"))
     assert not gate.gets_in()
@@ -193,6 +194,9 @@ def test_status_and_metrics_tell_of_the_shield(gate: Gate) -> None:
     text = gate.node.run(lambda: urllib.request.urlopen("http://127.0.0.1:9965/metrics", timeout=10).read().decode())
     (count,) = re.findall(r'^remora_shield_packets_total\{rule="edge/known",verdict="dropped"\} ([\d.]+)', text, re.M)
     assert float(count) > 0
+    gate.shield(autoBan={"after": 5})
+    (note,) = gate.agent.until(lambda: gate.agent.status()["sources"][0].get("notes"))
+    assert note["message"] == "autoBan bans whom limits drop, and no Shield has any: add `limits`"
 
 
 def test_malformed_packets_are_not_looked_at_unless_somebody_wants_it(gate: Gate) -> None:
