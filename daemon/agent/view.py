@@ -78,6 +78,7 @@ PURPOSES = {
     "shield_fragments": "datagram in fragments to what was seen of it",
     "shield_hits": "rule of the shield to what it decided, one set per CPU",
     "wire_next": "the program behind the shield",
+    "whole_next": "the same where XDP is generic",
     "counters": "datapath counters, one set per CPU",
     "kernel_drops": "packets dropped by the kernel, by its reason",
     "flows": "flow records on their way to the agent (bytes)",

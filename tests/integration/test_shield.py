@@ -15,7 +15,7 @@ import yaml
 from tests.integration.city import ASK, STRANGER, serve
 from tests.support.agent import AgentProcess, agent_on
 from tests.support.netns import TestNode, node
-from tests.support.outside import CLIENT, NODE, Outside, attach, outside
+from tests.support.outside import CLIENT, NODE, Outside, attach, jumbo, outside
 
 PORT = 8081
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -106,6 +106,24 @@ def test_a_drop_is_seen_counted_and_explained(gate: Gate, family: int) -> None:
     prefix = ("198.18.0.99/32", "2001:db8:18::98/127")[family]
     assert f"{CLIENT[family]} is dropped: {prefix} of edge/known (Shield edge) denies it" in told["words"]
     assert gate.explain(STRANGER[family])["verdict"] == "pass"
+
+
+@FAMILIES
+def test_frames_of_several_buffers_are_held_against_lists_and_limits(gate: Gate, family: int) -> None:
+    code = f"""import socket
+s = socket.socket(socket.AF_INET{"6" if family else ""}, socket.SOCK_DGRAM)
+s.sendto(bytes(8000), ({NODE[family]!r}, 9))"""
+    limit = {"name": "known", "protocol": "UDP", "bytes": {"rate": 1, "burst": 9000}}
+    with jumbo(gate.world, gate.node):
+        gate.shield(malformed="Drop", limits=[limit])
+        gate.agent.until(lambda: gate.rule("edge/known").get("kind") == "limit")
+        before = int(gate.rule("edge/known").get("bytes", 0))
+        gate.world.python(f"{code}\n{code}")
+        dropped = int(gate.rule("edge/known")["bytes"]) - before
+        assert dropped == 8028 + 20 * family, "the first had room, and was sound"
+        deny(gate)
+        gate.world.python(code)
+        assert int(gate.rule("edge/known")["bytes"]) - before == 2 * dropped
 
 
 def test_a_trial_lets_pass_and_tells(gate: Gate) -> None:

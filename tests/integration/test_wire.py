@@ -64,7 +64,7 @@ def test_the_program_comes_in_either_mode_and_goes(host: Host, node: TestNode, i
     node.run(datapath.attach_uplink, index, "w")
     node.run(datapath.attach_wire, index, mode)
     present, program = node.run(xdp.attached, index)
-    assert (present, libbpf.program_name(program)) == (mode, xdp.PROGRAM)
+    assert (present, libbpf.program_name(program)) == (mode, xdp.program_of(mode))
     assert Hook.XDP in {one.hook for one in datapath.attachments()}
     assert node.run(datapath.is_attached, index)
     node.run(datapath.detach_device, index)
