@@ -60,6 +60,17 @@ def test_the_definition_says_what_the_agent_reads() -> None:
     assert DEFINITION["metadata"]["name"] == f"{names['plural']}.{DEFINITION['spec']['group']}"
 
 
+@pytest.mark.parametrize(
+    ("side", "either"), [("deny", ("cidrs", "file")), ("allow", ("cidrs", "file")), ("limits", ("packets", "bytes"))]
+)
+def test_the_definition_refuses_names_twice_and_what_says_nothing_as_a_folder_does(
+    side: str, either: tuple[str, str]
+) -> None:
+    found = SCHEMA["properties"][side]
+    assert (found["x-kubernetes-list-type"], found["x-kubernetes-list-map-keys"]) == ("map", ["name"])
+    assert found["items"]["anyOf"] == [{"required": [one]} for one in either]
+
+
 @pytest.mark.parametrize("name", ["examples/shield.yaml"])
 def test_the_examples_are_what_the_agent_reads(name: str) -> None:
     found = read_manifest((ROOT / name).read_text())
