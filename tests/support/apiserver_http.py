@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -52,17 +53,26 @@ async def read(reader: asyncio.StreamReader) -> Request | None:
 async def answer(
     writer: asyncio.StreamWriter, code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
 ) -> None:
-    raw = json.dumps(body).encode()
+    raw = json.dumps(body, separators=(",", ":")).encode()
+    if headers and headers.get("Content-Encoding") == "gzip":
+        raw = gzip.compress(raw, 1)
     more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
     head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
     writer.write(head.encode() + raw)
     await writer.drain()
 
 
-def status(code: int, message: str = "") -> dict[str, Any]:
+def status(code: int, message: str = "", **more: Any) -> dict[str, Any]:
     """The API's words for a failure."""
     told = message or f"made to fail: {code}"
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": told}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": told,
+        "code": code,
+    } | more
 
 
 def end(writer: asyncio.StreamWriter, reset: bool) -> None:

@@ -19,7 +19,7 @@ from daemon.sources.kubernetes.reflector import Patience
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver_store import Store
 
-HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
+HASTY = Patience(page=7, watch=20, silence=0.6, brief=0.1, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
 
 
 def service(name: str, port: int = 80, **meta: Any) -> dict[str, Any]:

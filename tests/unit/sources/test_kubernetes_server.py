@@ -1,0 +1,176 @@
+"""What a real API server does that one does not think of: how it writes, compresses, forgets and falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from daemon.sources.kubernetes import wire
+from daemon.sources.kubernetes.wire import ApiError
+from tests.support.apiserver_store import Store
+from tests.unit.sources.test_kubernetes import HASTY, World, filled, run, service, world
+
+
+def endpoint_slice(name: str, **more: Any) -> dict[str, Any]:
+    labels = {"kubernetes.io/service-name": name}
+    meta = {"name": f"{name}-x", "namespace": "shop", "labels": labels}
+    return {"kind": "EndpointSlice", "metadata": meta, "addressType": "IPv4", "ports": [{"port": 80}], **more}
+
+
+def lists(made: World, path: str) -> int:
+    return sum(target.startswith(path) and "watch=1" not in target for target in made.server.requests)
+
+
+def watches(made: World, path: str) -> int:
+    return sum(target.startswith(path) and "watch=1" in target for target in made.server.requests)
+
+
+SERVICES = "/api/v1/services"
+ONE = [{"addresses": ["10.9.0.1"], "conditions": {"ready": None}, "hints": None, "deprecatedTopology": {"rack": "7"}}]
+
+
+def test_a_slice_that_loses_its_last_endpoint_is_empty_and_not_broken() -> None:
+    store = Store()
+    store.put(endpoint_slice("idle", endpoints=[], ports=[]))
+    store.put(endpoint_slice("busy", endpoints=ONE))
+
+    async def test(made: World) -> None:
+        busy, idle = made.source.snapshot.slices
+        assert (idle.endpoints, idle.ports) == ((), ())
+        assert busy.endpoints[0].ready
+        await made.server.put(endpoint_slice("busy", endpoints=[]))
+        await made.until(lambda: not made.source.snapshot.slices[0].endpoints)
+        assert not made.source.problems
+
+    run(test, store)
+
+
+def test_a_long_list_comes_compressed() -> None:
+    store = Store()
+    for index in range(7):
+        store.put(service(f"s{index}", annotations={"note": "x" * 30_000}))
+
+    async def test(made: World) -> None:
+        assert len(made.names) == 7
+        assert made.server.compressed == 1
+
+    run(test, store)
+
+
+def test_an_object_of_more_than_a_megabyte_is_one_line_and_understood() -> None:
+    async def test(made: World) -> None:
+        await made.server.put(service("large", annotations={"note": "x" * 1_500_000}))
+        await made.until(lambda: made.names == ["large"])
+
+    run(test)
+
+
+def test_a_watch_in_which_nothing_is_said_is_asked_for_anew_and_is_no_trouble() -> None:
+    async def test(made: World) -> None:
+        began = watches(made, SERVICES)
+        seen = []
+        async with asyncio.timeout(10):
+            while watches(made, SERVICES) < began + 3:
+                seen += made.source.problems
+                await asyncio.sleep(0.01)
+        assert not seen
+        assert made.source.snapshot.age < 1
+        assert lists(made, SERVICES) == 1
+        await made.server.put(service("later"))
+        await made.until(lambda: "later" in made.names)
+
+    run(test, filled(3))
+
+
+def test_a_watch_whose_version_is_forgotten_begins_and_tells_so_by_its_first_event() -> None:
+    async def test(made: World) -> None:
+        made.server.store.put(service("later"))
+        made.server.store.compact()
+        made.server.cut()
+        await made.until(lambda: "later" in made.names)
+        assert lists(made, SERVICES) == 2
+
+    run(test, filled(3))
+
+
+def test_a_server_that_forgets_between_two_pages_is_listed_from_the_beginning() -> None:
+    async def test(made: World) -> None:
+        made.server.forgetful = True
+        made.server.store.delete("Service", "shop", "s000")
+        made.server.cut()
+        await made.until(lambda: "too old resource version" in str(made.source.problems))
+        assert len(made.names) == 30
+        made.server.forgetful = False
+        await made.until(lambda: len(made.names) == 29 and not made.source.problems)
+
+    run(test, filled(30))
+
+
+def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause() -> None:
+    async def test() -> None:
+        async with world(filled(3), replace(HASTY, watch=0.01, wait=0.2, wait_limit=5.0)) as made:
+            made.server.watch_limit = 0.0
+            made.server.cut()
+            await made.until(lambda: "ended the watch at once" in str(made.source.problems))
+            asked = len(made.server.requests)
+            await asyncio.sleep(0.5)
+            assert len(made.server.requests) - asked < 8 * 8
+            made.server.watch_limit = 300.0
+            await made.server.put(service("later"))
+            await made.until(lambda: "later" in made.names and not made.source.problems, timeout=10)
+
+    asyncio.run(test())
+
+
+def test_a_server_that_forgets_every_version_at_once_is_listed_less_and_less_often() -> None:
+    async def test() -> None:
+        async with world(filled(3), replace(HASTY, wait=0.1, wait_limit=5.0)) as made:
+            made.server.forgetful = True
+            made.server.cut()
+            await made.until(lambda: lists(made, SERVICES) >= 4)
+            before = lists(made, SERVICES)
+            await asyncio.sleep(0.5)
+            assert lists(made, SERVICES) - before <= 2
+            made.server.forgetful = False
+            await made.server.put(service("later"))
+            await made.until(lambda: "later" in made.names and not made.source.problems, timeout=10)
+
+    asyncio.run(test())
+
+
+def test_a_stranger_who_answers_with_an_empty_object_empties_nothing() -> None:
+    async def test(made: World) -> None:
+        made.server.fail = [(200, {})] * 8
+        made.server.inject('{"type":"ERROR","object":{"code":410}}')
+        await made.until(lambda: "something else than a list" in str(made.source.problems))
+        assert len(made.names) == 3
+        await made.until(lambda: not made.server.fail and not made.source.problems)
+        assert len(made.names) == 3
+
+    run(test, filled(3))
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"status":"ok"}', b'{"metadata":{},"items":[]}', b"[]", b"<html>"])
+def test_what_is_no_list_is_refused(body: bytes) -> None:
+    with pytest.raises(ApiError):
+        wire.page(body)
+
+
+def test_an_empty_list_may_be_null() -> None:
+    assert wire.page(b'{"metadata":{"resourceVersion":"7"},"items":null}').items is None
+
+
+@pytest.mark.parametrize(("asked", "header", "wait"), [(1, 0.0, 1.0), (0, 3.0, 3.0), (600, 0.0, 30.0)])
+def test_how_long_to_wait_is_read_from_header_and_status_and_has_a_limit(
+    asked: int, header: float, wait: float
+) -> None:
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    details = {"retryAfterSeconds": asked, "causes": causes} if asked else None
+    told = {"kind": "Status", "code": 504, "reason": "Timeout", "message": "Too large", "details": details}
+    error = wire.failure(json.dumps(told).encode(), 504, header)
+    assert (error.code, error.retry_after) == (504, wait)
+    assert "Too large" in str(error)
