@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,10 @@ class Contents:
 
 
 def contents(pins: Path) -> Contents:
-    """All of it, now."""
+    """All of it, now; where services were read that came after the backends, both are read once more."""
+    for _ in range(100):
+        with suppress(KeyError):
+            return Contents(_services(pins), _addresses(pins))
     return Contents(_services(pins), _addresses(pins))
 
 
