@@ -18,7 +18,7 @@ import contextlib
 import json
 import ssl
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
 from tests.support import apiserver_http as http
@@ -64,6 +64,7 @@ class ApiServer:
         self.forgetful = False
         self.compressed = 0
         self.requests: list[str] = []
+        self.headers: Mapping[str, str] = {}
         self.port = 0
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
@@ -126,6 +127,7 @@ class ApiServer:
 
     async def _answer(self, request: http.Request, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request.target)
+        self.headers = request.headers
         if self.mute:
             await asyncio.sleep(3600)
         path, query = request.path, request.query

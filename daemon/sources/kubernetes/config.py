@@ -52,6 +52,7 @@ class Access:
         return httpx2.AsyncClient(
             base_url=self.server,
             auth=who,
+            headers={"Accept": "application/json", "User-Agent": "remora"},
             transport=Transport(self.config, self.way, who.pair if isinstance(who, Plugin) else _none),
             timeout=httpx2.Timeout(silence, connect=CONNECT_TIMEOUT),
         )

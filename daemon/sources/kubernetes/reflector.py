@@ -104,8 +104,8 @@ class Reflector(Generic[T]):
             self._expired += 1
             if self._expired == 1:
                 return  # the first time a new list is asked for at once
-        if error.code == refusals.NOT_FOUND and self.resource.optional and not self.cache.all():
-            await self._missing()  # a kind that goes takes its objects with it first, so while there are any it is here
+        if error.code == refusals.NOT_FOUND and self.resource.optional:
+            await self._missing(error)
             return
         if error.code in refusals.LASTING:
             self._forbidden()
@@ -120,18 +120,22 @@ class Reflector(Generic[T]):
             self.withheld = True
             self._on_change()
 
-    async def _missing(self) -> None:
-        """The server has no such kind, or serves it in another version."""
+    async def _missing(self, error: ApiError) -> None:
+        """The server has no such kind, or serves it in another version.
+
+        A kind that goes takes its objects with it first, so while there are any it is not believed to be gone.
+        """
         try:
             version = await served_as(self._client, self.resource)
-        except (ApiError, httpx2.HTTPError, OSError) as error:
-            await self._wait(f"whether the kind is there cannot be told: {error or type(error).__name__}")
+        except (ApiError, httpx2.HTTPError, OSError) as failed:
+            await self._wait(f"whether the kind is there cannot be told: {failed or type(failed).__name__}")
             return
-        if not version:
+        if not (version or self.cache.all()):
             await self._absent()
             return
         self._forbidden()
-        await self._wait(f"the cluster has it as version {version} only, and this agent reads {self.resource.version}")
+        another = f"the cluster has it as version {version} only, and this agent reads {self.resource.version}"
+        await self._wait(another if version else refusals.told(self.resource, error))
 
     async def _absent(self) -> None:
         """The server has no such kind: there are no such objects, until it has."""

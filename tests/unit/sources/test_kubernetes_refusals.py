@@ -139,5 +139,8 @@ def test_a_kind_with_objects_is_not_believed_to_be_gone() -> None:
         made.server.cut()
         await made.until(lambda: "clusternetworkpolicies cannot be read" in told(made))
         assert made.source.snapshot.cluster_policies
+        made.server.served_as["ClusterNetworkPolicy"] = "v1"
+        await made.until(lambda: "as version v1 only" in told(made))
+        assert made.source.snapshot.cluster_policies
 
     run(test)

@@ -174,3 +174,11 @@ def test_how_long_to_wait_is_read_from_header_and_status_and_has_a_limit(
     error = wire.failure(json.dumps(told).encode(), 504, header)
     assert (error.code, error.retry_after) == (504, wait)
     assert "Too large" in str(error)
+
+
+def test_who_asks_for_json_says_so_and_gives_a_name() -> None:
+    async def test(made: World) -> None:
+        assert made.server.headers["accept"] == "application/json"
+        assert made.server.headers["user-agent"] == "remora"
+
+    run(test)
