@@ -15,10 +15,13 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
+
+_NO_PASSWORD = ""  # else OpenSSL asks for one on the terminal
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,36 +45,31 @@ def files(config: SingleConfig) -> tuple[Path, ...]:
 
 def context(config: SingleConfig, given: Pair | None = None) -> ssl.SSLContext:
     """What connections are made with; `given` by a plugin goes before the kubeconfig's pair. Raises OSError."""
-    made = _believing(config)
-    if given:
-        show(made, given)
-        return made
-    user = config.user or User()
+    cluster, user = config.cluster, config.user or User()
     with ExitStack() as held:
-        certificate, key = (
-            held.enter_context(_in_memory(base64.b64decode(text))) if text else file and str(config.abs_file(file))
-            for text, file in ((user.client_cert_data, user.client_cert), (user.client_key_data, user.client_key))
-        )
-        if certificate:
-            made.load_cert_chain(certificate, key, password="")  # else OpenSSL asks on the terminal
+        place = partial(_place, held, config)
+        made = ssl.create_default_context(cafile=place(cluster.certificate_auth_data, cluster.certificate_auth))
+        made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if cluster.insecure:
+            made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+        if given:
+            show(made, given)
+        elif certificate := place(user.client_cert_data, user.client_cert):
+            made.load_cert_chain(certificate, place(user.client_key_data, user.client_key), _NO_PASSWORD)
     return made
 
 
 def show(made: ssl.SSLContext, pair: Pair) -> None:
     """Show this certificate from now on. Raises OSError (ssl.SSLError) where it is none or the key another's."""
     with _in_memory(pair.certificate.encode()) as certificate, _in_memory(pair.key.encode()) as key:
-        made.load_cert_chain(certificate, key, password="")
+        made.load_cert_chain(certificate, key, _NO_PASSWORD)
 
 
-def _believing(config: SingleConfig) -> ssl.SSLContext:
-    cluster = config.cluster
-    text = base64.b64decode(cluster.certificate_auth_data or "").decode()
-    file = cluster.certificate_auth and str(config.abs_file(cluster.certificate_auth))
-    made = ssl.create_default_context(cafile=None if text else file, cadata=text or None)
-    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if cluster.insecure:
-        made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-    return made
+def _place(held: ExitStack, config: SingleConfig, text: str | None, file: str | None) -> str | None:
+    """Where OpenSSL finds it, as long as `held` is open; None where the configuration says nothing of it."""
+    if text:
+        return held.enter_context(_in_memory(base64.b64decode(text)))
+    return str(config.abs_file(file)) if file else None
 
 
 @contextmanager

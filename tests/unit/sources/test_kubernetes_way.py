@@ -185,7 +185,9 @@ def test_certificates_written_in_the_kubeconfig_never_come_to_lie_in_a_file(tmp_
         place.server.tokens, place.server.subjects = set(), {"first"}
         own = place.authority.issue("first")
         user = {"client-certificate-data": as_text(own.certificate), "client-key-data": as_text(own.key)}
-        text = {"certificate-authority-data": as_text(place.authority.certificate)}
+        bundle = tmp_path / "bundle.crt"
+        bundle.write_text("# Autorité\n" + place.authority.certificate.read_text())
+        text = {"certificate-authority-data": as_text(bundle)}
         stranger = Authority(tmp_path / "other").certificate
         async with listening(place.source(stranger, text, **user)) as source:
             assert names(source) == ["web"]
