@@ -11,6 +11,7 @@ import pytest
 
 from daemon.sources.kubernetes import wire
 from daemon.sources.kubernetes.wire import ApiError
+from tests.support import apiserver_samples as samples
 from tests.support.apiserver_store import Store
 from tests.unit.sources.test_kubernetes import HASTY, World, filled, run, service, world
 
@@ -182,3 +183,27 @@ def test_who_asks_for_json_says_so_and_gives_a_name() -> None:
         assert made.server.headers["user-agent"] == "remora"
 
     run(test)
+
+
+def test_all_that_a_server_writes_is_read_without_a_complaint() -> None:
+    store = Store()
+    for one in samples.ALL:
+        store.put(one)
+
+    async def test(made: World) -> None:
+        found = made.source.snapshot
+        assert not found.problems
+        assert not found.unread
+        assert [len(kind) for kind in (found.services, found.slices, found.pods, found.nodes)] == [3, 2, 1, 1]
+        hinted, named = found.slices
+        assert [one.ready for one in hinted.endpoints] == [True, True]
+        assert [one.port for one in hinted.ports] == [0, 8080]
+        assert hinted.endpoints[0].hints.for_nodes[0].name == "n1"
+        assert (named.address_type.value, named.ports) == ("FQDN", ())
+        (pod,) = found.pods
+        assert pod.addresses == ("10.9.0.1", "fd00::1")
+        assert [one.container_port for one in pod.ports] == [8080, 15001]
+        (rule,) = found.cluster_policies[0].spec.egress
+        assert rule.peers[0].namespaces is None
+
+    run(test, store)
