@@ -25,8 +25,6 @@ from tests.support import apiserver_http as http
 from tests.support.apiserver_objects import Objects
 from tests.support.apiserver_store import KINDS, PATHS, Change, Name, Object, Selection, Store, written
 
-COMPRESSED = 128 << 10  # bytes from which on a list is
-
 
 class Fault(Exception):
     """Ends a connection. `reset`: by RST; else in good order, wherever the stream stands."""
@@ -186,9 +184,7 @@ class ApiServer:
             meta["continue"] = _token(version, page[-1])
         items = [written(path, objects[name], listed=True) for name in page]
         body = {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items}
-        packed = "gzip" in accepted and sum(len(json.dumps(one)) for one in items) > COMPRESSED
-        self.compressed += packed
-        await http.answer(writer, 200, body, {"Content-Encoding": "gzip"} if packed else None)
+        self.compressed += await http.answer(writer, 200, body, pack="gzip" in accepted)
 
     async def _watch(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
         version = int(query["resourceVersion"])

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+COMPRESSED = 128 << 10  # bytes from which on an answer is
+
 
 @dataclass(frozen=True)
 class Request:
@@ -51,15 +53,21 @@ async def read(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def answer(
-    writer: asyncio.StreamWriter, code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> None:
-    raw = json.dumps(body, separators=(",", ":")).encode()
-    if headers and headers.get("Content-Encoding") == "gzip":
-        raw = gzip.compress(raw, 1)
-    more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
-    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
+    writer: asyncio.StreamWriter,
+    code: int,
+    body: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+    pack: bool = False,
+) -> bool:
+    """Whether it was compressed, as what is long is for whoever takes it so."""
+    raw, more = json.dumps(body, separators=(",", ":")).encode(), dict(headers or {})
+    if packed := pack and len(raw) > COMPRESSED:
+        raw, more["Content-Encoding"] = gzip.compress(raw, 4), "gzip"
+    told = "".join(f"{key}: {value}\r\n" for key, value in more.items())
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{told}\r\n"
     writer.write(head.encode() + raw)
     await writer.drain()
+    return packed
 
 
 def status(code: int, message: str = "", **more: Any) -> dict[str, Any]:
