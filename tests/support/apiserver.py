@@ -141,7 +141,7 @@ class ApiServer:
         elif path in (documents := self._discovery()):
             await http.answer(writer, 200, documents[path])
         elif path in self._paths(self.absent):
-            await http.answer(writer, 404, http.status(404, "the server could not find the requested resource"))
+            await http.answer(writer, 404, "404 page not found\n")
         elif path not in self.store.objects or request.method != "GET":
             self.objects.store, self.objects.forbidden = self.store, self.forbidden
             await http.answer(writer, *await self.objects.answer(request))

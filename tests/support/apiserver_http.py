@@ -55,16 +55,18 @@ async def read(reader: asyncio.StreamReader) -> Request | None:
 async def answer(
     writer: asyncio.StreamWriter,
     code: int,
-    body: Mapping[str, Any],
+    body: Mapping[str, Any] | str,
     headers: Mapping[str, str] | None = None,
     pack: bool = False,
 ) -> bool:
-    """Whether it was compressed, as what is long is for whoever takes it so."""
-    raw, more = json.dumps(body, separators=(",", ":")).encode(), dict(headers or {})
+    """Whether it was compressed, as what is long is for whoever takes it so. Text is no JSON."""
+    written = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    raw, more = written.encode(), dict(headers or {})
     if packed := pack and len(raw) > COMPRESSED:
         raw, more["Content-Encoding"] = gzip.compress(raw, 4), "gzip"
+    kind = "text/plain" if isinstance(body, str) else "application/json"
     told = "".join(f"{key}: {value}\r\n" for key, value in more.items())
-    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{told}\r\n"
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: {kind}\r\nContent-Length: {len(raw)}\r\n{told}\r\n"
     writer.write(head.encode() + raw)
     await writer.drain()
     return packed
