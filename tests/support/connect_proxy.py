@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ class Proxy:
     """`tunnels` are the targets that were asked for and reached."""
 
     password: str = ""
+    scheme: str = "http"
     tunnels: list[str] = field(default_factory=list)
     port: int = 0
     _pumps: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"http://{f'someone:{self.password}@' if self.password else ''}127.0.0.1:{self.port}"
+        return f"{self.scheme}://{f'someone:{self.password}@' if self.password else ''}127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await http.read(reader)
@@ -53,9 +55,9 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 
 @asynccontextmanager
-async def proxy(password: str = "") -> AsyncIterator[Proxy]:
-    made = Proxy(password)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+async def proxy(password: str = "", tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+    made = Proxy(password, "https" if tls else "http")
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

@@ -82,7 +82,7 @@ class Transport(httpx2.AsyncBaseTransport):
         try:
             return await self._inner.handle_async_request(request)
         except httpx2.TransportError as error:
-            told = _told(error, str(request.url.copy_with(raw_path=b"/"))) or self._by_proxy(error)
+            told = _told(error, self._whose(request)) or self._by_proxy(error)
             if told is None:
                 raise
             raise told from error
@@ -114,6 +114,15 @@ class Transport(httpx2.AsyncBaseTransport):
     def _open(self) -> httpx2.AsyncBaseTransport:
         verify = tls.context(self._config, self._given())
         return httpx2.AsyncHTTPTransport(verify=verify, proxy=self._proxy, socket_options=_KEEPALIVE)
+
+    def _whose(self, request: httpx2.Request) -> str:
+        """Who may have shown a certificate that is not accepted."""
+        server = str(request.url.copy_with(raw_path=b"/"))
+        return (
+            f"{server}, or of the proxy {self._proxy.url},"
+            if self._proxy and self._proxy.url.scheme == "https"
+            else server
+        )
 
     def _by_proxy(self, error: httpx2.TransportError) -> ApiError | None:
         """A connection that did not come about where a proxy is in between; its password is no part of its URL here."""

@@ -109,6 +109,25 @@ def test_a_proxy_that_wants_a_password_gets_it_and_nobody_else_does(
     run(tmp_path, test)
 
 
+def test_a_proxy_over_tls_is_believed_by_the_hosts_authorities_and_the_server_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = Authority(tmp_path / "hosts")
+    shown = _serving(hosts, hosts.issue("proxy", "127.0.0.1"))
+
+    async def test(place: Place) -> None:
+        async with proxy(tls=shown) as between:
+            cluster = {"proxy-url": between.url}
+            async with listening(place.source(token="right", cluster=cluster)) as source:
+                assert f", or of the proxy {between.url}, is not accepted" in told(source)
+            monkeypatch.setenv("SSL_CERT_FILE", str(hosts.certificate))
+            async with listening(place.source(token="right", cluster=cluster)) as source:
+                assert names(source) == ["web"]
+                assert between.tunnels
+
+    run(tmp_path, test)
+
+
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "http://me:pa/ss@proxy:3128", "proxy:3128", "http://"])
 def test_a_proxy_that_cannot_be_used_is_told_at_the_start_without_its_password(tmp_path: Path, url: str) -> None:
     async def test(place: Place) -> None:
