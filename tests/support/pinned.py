@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +44,7 @@ class Contents:
 
 
 def contents(pins: Path) -> Contents:
-    """All of it, now; where services were read that came after the backends, both are read once more."""
-    for _ in range(100):
-        with suppress(KeyError):
-            return Contents(_services(pins), _addresses(pins))
+    """All of it, now."""
     return Contents(_services(pins), _addresses(pins))
 
 
