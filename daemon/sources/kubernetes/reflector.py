@@ -114,8 +114,12 @@ class Reflector(Generic[T]):
         await self._wait(refusals.told(self.resource, error), error.retry_after)
 
     def _forbidden(self) -> None:
-        """Only somebody's change ends this: there is nothing to wait for."""
-        self.refused = True
+        """Only somebody's change ends this: there is nothing to wait for.
+
+        Or it is a server that has just started and has not read its own rules yet, so the first waits are short.
+        """
+        if not self.refused:
+            self.refused, self._failures = True, 0
         if not (self.withheld or self.synced.is_set()):
             self.withheld = True
             self._on_change()

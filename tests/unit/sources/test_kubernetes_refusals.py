@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from daemon.sources.kubernetes import source as source_module
 from tests.support.apiserver_store import PATHS, Store
-from tests.unit.sources.test_kubernetes import World, policy, service, world
+from tests.unit.sources.test_kubernetes import HASTY, World, policy, service, world
 
 POLICIES = ("NetworkPolicy", "ClusterNetworkPolicy")
 NEEDED = ("Service", "EndpointSlice", "Pod", "Namespace", "Node")
@@ -91,6 +92,21 @@ def test_a_right_that_is_taken_away_keeps_what_is_known() -> None:
         assert not made.source.snapshot.withheld
 
     run(test)
+
+
+def test_a_server_that_has_just_started_and_knows_no_rules_yet_is_asked_again_soon() -> None:
+    async def body() -> None:
+        async with world(patience=replace(HASTY, wait=0.02, refused=60.0)) as made:
+            await made.server.stop()
+            await asyncio.sleep(1)
+            made.server.forbidden.update(NEEDED)
+            await made.server.start()
+            await made.until(lambda: "services cannot be read" in told(made))
+            made.server.forbidden.clear()
+            await made.server.put(service("later"))
+            await made.until(lambda: made.names == ["later"] and not made.source.problems)
+
+    asyncio.run(body())
 
 
 def test_a_failure_of_another_kind_in_between_does_not_hold_services_back() -> None:
