@@ -166,16 +166,16 @@ class Reflector(Generic[T]):
     async def _list(self) -> None:
         """All objects, page by page; taken over only when complete."""
         found: dict[Name, T] = {}
-        self.unreadable.clear()
+        unreadable: dict[Name, str] = {}
         token = ""
         while True:
             page = await self._page(token)
             for raw in page.items or ():
-                self._decode(raw, found)
+                self._decode(raw, found, unreadable)
             token = page.metadata.next
             if not token:
                 break
-        self._version = page.metadata.resource_version
+        self._version, self.unreadable = page.metadata.resource_version, unreadable
         self._heard()
         self._take(found)
 
@@ -188,15 +188,16 @@ class Reflector(Generic[T]):
             raise _failure(answer, answer.content)
         return wire.page(answer.content)
 
-    def _decode(self, raw: msgspec.Raw, into: dict[Name, T]) -> None:
+    def _decode(self, raw: msgspec.Raw, into: dict[Name, T], unreadable: dict[Name, str]) -> None:
         """Put an object among the others; of one that cannot be understood the last good version stays."""
         key = wire.head(raw).key
         try:
             found = shared(with_defaults(self._read(raw)))
             into[name_of(found)] = found  # type: ignore[assignment]
-            self.unreadable.pop(key, None)
+            unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))
+            unreadable[key] = str(error)
             known = self.cache.get(key)
             if known is not None:
                 into[key] = known
@@ -211,7 +212,6 @@ class Reflector(Generic[T]):
     def _report(self, key: Name, why: str) -> None:
         if self.unreadable.get(key) != why:
             log.warning("%s %s/%s cannot be read: %s; its last good version stays", self.resource.name, *key, why)
-        self.unreadable[key] = why
 
     def _take(self, found: dict[Name, T]) -> None:
         changed = self.cache.replace(found)
@@ -259,7 +259,7 @@ class Reflector(Generic[T]):
 
     def _put(self, raw: msgspec.Raw) -> bool:
         found: dict[Name, T] = {}
-        self._decode(raw, found)
+        self._decode(raw, found, self.unreadable)
         return any(self.cache.put(one) for one in found.values())
 
 

@@ -112,6 +112,23 @@ def test_a_server_that_forgets_between_two_pages_is_listed_from_the_beginning() 
     run(test, filled(30))
 
 
+def test_a_list_that_is_not_finished_does_not_make_broken_objects_forgotten() -> None:
+    store = filled(30)
+    store.put({**service("odd"), "spec": {"ports": "eighty"}})
+
+    async def test(made: World) -> None:
+        assert "shop/odd" in str(made.source.problems)
+        made.server.forgetful = True
+        made.server.cut()
+        await made.until(lambda: "too old resource version" in str(made.source.problems))
+        assert "shop/odd" in str(made.source.problems)
+        made.server.forgetful = False
+        made.server.store.delete("Service", "shop", "odd")
+        await made.until(lambda: not made.source.problems)
+
+    run(test, store)
+
+
 def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause() -> None:
     async def test() -> None:
         async with world(filled(3), replace(HASTY, watch=0.01, wait=0.2, wait_limit=5.0)) as made:
