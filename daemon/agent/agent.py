@@ -136,7 +136,7 @@ class Agent:
             await asyncio.wait_for(self._scanned.wait(), FIRST_SCAN_TIMEOUT)
         except TimeoutError:
             log.warning("the devices of this host could not be read in %.0f s; going on", FIRST_SCAN_TIMEOUT)
-        self.programmer.api_server = await named_addresses(str(self.source.path))
+        self.programmer.api_server = await named_addresses(self.source.peer)
         await self._apply()
         release_freed()
         gc.freeze()  # a cluster's objects stay; looking through them for cycles takes a tenth of a second each time
@@ -226,7 +226,7 @@ class Agent:
 
     async def _look_for_server(self) -> None:
         """A new address of the API server is protected at once: who is locked out hears of no change that does it."""
-        found = await named_addresses(str(self.source.path))
+        found = await named_addresses(self.source.peer)
         if found and found != self.programmer.api_server:
             self.programmer.api_server = found
             self._changed.set()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import re2
 import yaml
 
 from daemon.model.shields import SHIELD_VERSION, Shield, ShieldSpec
@@ -69,6 +70,32 @@ def test_the_definition_refuses_names_twice_and_what_says_nothing_as_a_folder_do
     found = SCHEMA["properties"][side]
     assert (found["x-kubernetes-list-type"], found["x-kubernetes-list-map-keys"]) == ("map", ["name"])
     assert found["items"]["anyOf"] == [{"required": [one]} for one in either]
+
+
+STRUCTURAL = {
+    *("type", "properties", "additionalProperties", "items", "required", "description", "enum", "format", "pattern"),
+    *("minimum", "maximum", "maxItems", "maxLength"),
+    *("anyOf", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+}
+
+
+def check_structure(schema: dict[str, Any], where: str) -> None:
+    """What an API server asks: types everywhere but in choices, one way to say a field, patterns of RE2."""
+    assert schema.get("type"), where
+    assert not set(schema) - STRUCTURAL, where
+    assert not {"properties", "additionalProperties"} <= schema.keys(), where
+    assert all(one.keys() == {"required"} for one in schema.get("anyOf", ())), where
+    re2.compile(schema.get("pattern", ""))
+    below = {**schema.get("properties", {}), "[]": schema.get("items"), "{}": schema.get("additionalProperties")}
+    for name, one in below.items():
+        if one is not None:
+            check_structure(one, f"{where}.{name}")
+
+
+def test_the_definition_is_structural() -> None:
+    check_structure(VERSION["schema"]["openAPIV3Schema"], "")
+    with pytest.raises(AssertionError):
+        check_structure({"type": "object", "properties": {"spec": {"items": {"type": "string"}}}}, "")
 
 
 @pytest.mark.parametrize("name", ["examples/shield.yaml"])

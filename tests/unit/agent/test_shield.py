@@ -61,7 +61,7 @@ def test_an_api_server_that_moved_is_protected_at_once_and_one_that_is_not_found
     async def looked(server: str, before: set[str]) -> tuple[frozenset[bytes], bool]:
         programmer = SimpleNamespace(api_server=frozenset(map(pack, before)))
         agent: Any = SimpleNamespace(
-            source=SimpleNamespace(path=server), programmer=programmer, _changed=asyncio.Event()
+            source=SimpleNamespace(peer=server), programmer=programmer, _changed=asyncio.Event()
         )
         await Agent._look_for_server(agent)
         return programmer.api_server, agent._changed.is_set()
