@@ -29,10 +29,11 @@ conformance: root ## the live cases of a service proxy, and docs/service-conform
 	@tools/setup dev
 	@$(PYTHON) -m pytest tests/conformance/services/live --write-conformance $(ARGS)
 
-fuzz: root ## damaged DNS, HTTP and TLS for the parsers, frames for the shield; EXAMPLES and FRAMES say how many; as root
+fuzz: root ## damaged DNS, HTTP and TLS for the parsers, frames for XDP; EXAMPLES and FRAMES say how many; as root
 	@tools/setup dev
 	@REMORA_FUZZ_EXAMPLES=$(EXAMPLES) REMORA_FUZZ_FRAMES=$(FRAMES) \
-		$(PYTHON) -m pytest tests/unit/flows/test_fuzz.py tests/bpf/test_shield_fuzz.py $(ARGS)
+		$(PYTHON) -m pytest tests/unit/flows/test_fuzz.py tests/bpf/test_shield_fuzz.py \
+		tests/bpf/test_accelerate_fuzz.py $(ARGS)
 
 lint: ## style of Python and C, and the order of imports
 	@tools/setup dev

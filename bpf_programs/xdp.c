@@ -6,6 +6,10 @@
  *
  * What must not come in and what is sent on are two programs: the verifier, which
  * follows the second once for every way out of the first, would be at its limit.
+ * Both are there twice. In the driver they take frames of several buffers. Behind
+ * it such a program is given a copy of every packet, of which the kernel (6.9, and
+ * 6.18 still) forgets how long the Ethernet header is, so that TC and whoever comes
+ * next reads it from the wrong place; one for whole frames is given the packet.
  */
 #include "include/common.h"
 #include "include/accelerate.h"
@@ -14,6 +18,9 @@
 /* 0 to speed_up; written when it was loaded, read by from_wire. Pinned, or it would be emptied when the compiler ends.
  */
 BPF_TABLE_PINNED("prog", u32, u32, wire_next, 1, RING_DIR "/wire_next");
+
+/* 0 to speed_up_whole; written when it was loaded, read by from_wire_whole. */
+BPF_TABLE_PINNED("prog", u32, u32, whole_next, 1, RING_DIR "/whole_next");
 
 static inline bool accelerating(void)
 {
@@ -32,8 +39,17 @@ int from_wire(struct xdp_md *ctx)
 	return action;
 }
 
+int from_wire_whole(struct xdp_md *ctx)
+{
+	int action = shield_check(ctx);
+
+	if (action == XDP_PASS && accelerating())
+		whole_next.call(ctx, 0);
+	return action;
+}
+
 /* What the shield lets pass, where Services are sped up. */
-int speed_up(struct xdp_md *ctx)
+static inline int sped_up(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	struct packet *p = packet_scratch.lookup(&zero);
@@ -45,4 +61,14 @@ int speed_up(struct xdp_md *ctx)
 	if (parse_ethernet(ctx, p, &protocol) != PARSE_OK || parse_ip(ctx, p, protocol) != PARSE_OK)
 		return XDP_PASS;
 	return accelerate(ctx, p);
+}
+
+int speed_up(struct xdp_md *ctx)
+{
+	return sped_up(ctx);
+}
+
+int speed_up_whole(struct xdp_md *ctx)
+{
+	return sped_up(ctx);
 }

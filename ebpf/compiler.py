@@ -76,7 +76,7 @@ def _explain(request: Request, program: Program) -> None:
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:
-    if program.type is ProgramType.XDP:
+    if program.type is ProgramType.XDP and not program.whole:
         fd = _load_for_fragments(module, program)
     else:
         attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}

@@ -117,8 +117,8 @@ class Datapath:
 
     @property
     def has_xdp(self) -> bool:
-        """Is there a program for XDP?"""
-        return xdp.PROGRAM in self._programs
+        """Is there a program for XDP, in either mode?"""
+        return {xdp.PROGRAM, xdp.WHOLE} <= self._programs.keys()
 
     def attach_wire(self, ifindex: int, mode: xdp.Mode) -> None:
         """Attach the XDP program to an uplink, or take it off; raises AttachError where a stranger's is there."""
@@ -127,7 +127,7 @@ class Datapath:
             self.wires.pop(ifindex, None)
             xdp.detach(ifindex)
             return
-        xdp.attach(ifindex, self._programs[xdp.PROGRAM], mode)
+        xdp.attach(ifindex, self._programs[xdp.program_of(mode)], mode)
         self.wires[ifindex] = mode
         self._tell_wire(ifindex, mode)
 
@@ -148,7 +148,7 @@ class Datapath:
 
     def _is_wired(self, ifindex: int) -> bool:
         wanted = self.wires.get(ifindex, xdp.Mode.OFF)
-        own = wanted is not xdp.Mode.OFF and libbpf.program_id(self._programs[xdp.PROGRAM])
+        own = wanted is not xdp.Mode.OFF and libbpf.program_id(self._programs[xdp.program_of(wanted)])
         return not own or xdp.attached(ifindex) == (wanted, own)
 
     def remove_old(self) -> None:
@@ -164,7 +164,8 @@ class Datapath:
         for devices, hooks in ((self.devices, WORKLOAD_HOOKS), (self.uplinks, UPLINK_HOOKS)):
             for hook in hooks:
                 found += [Attachment(p.name, hook, name) for name in devices.values() for p in self._loaded(hook)]
-        found += [Attachment(xdp.PROGRAM, Hook.XDP, self.uplinks[one]) for one in self.wires if one in self.uplinks]
+        for one, mode in self.wires.items():
+            found += [Attachment(xdp.program_of(mode), Hook.XDP, self.uplinks[one])] if one in self.uplinks else []
         return found
 
     def close(self) -> None:

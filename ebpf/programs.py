@@ -32,6 +32,8 @@ class Program:
     """what does not work without it; empty: the agent refuses to start without it"""
     behind: str = ""
     """the array of programs, of one entry, by which another program goes on to it; empty: it is attached itself"""
+    whole: bool = False
+    """of XDP: for frames in one piece, as generic mode has them"""
 
 
 WORKLOAD_HOOKS = (Hook.TC_INGRESS, Hook.TC_EGRESS)
@@ -54,6 +56,8 @@ PROGRAMS: tuple[Program, ...] = (
     Program("to_network", ProgramType.SCHED_CLS, Hook.UPLINK_EGRESS, None, _OUTSIDE),
     Program("from_wire", ProgramType.XDP, Hook.XDP, None, "nothing is kept off nor sped up by XDP"),
     Program("speed_up", ProgramType.XDP, Hook.XDP, None, "Services are not sped up by XDP", behind="wire_next"),
+    Program("from_wire_whole", ProgramType.XDP, Hook.XDP, None, "there is no generic XDP", whole=True),
+    Program("speed_up_whole", ProgramType.XDP, Hook.XDP, None, "nor Services sped up", behind="whole_next", whole=True),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

@@ -18,7 +18,8 @@ from ebpf import libbpf
 from ebpf.errors import AttachError
 
 PROGRAM = "from_wire"
-"""by this name a program of ours is known, of whatever build"""
+WHOLE = "from_wire_whole"
+"""by these names a program of ours is known, of whatever build; the second is for generic mode"""
 _ONLY_IF_NONE, _REPLACE = 1, 16
 _MULTI = 4
 """what is told of a device that has programs in more than one mode"""
@@ -30,6 +31,11 @@ class Mode(StrEnum):
     OFF = "off"
     NATIVE = "native"
     GENERIC = "generic"
+
+
+def program_of(mode: Mode) -> str:
+    """The program for a mode."""
+    return WHOLE if mode is Mode.GENERIC else PROGRAM
 
 
 _FLAG = {Mode.GENERIC: 2, Mode.NATIVE: 4}
@@ -73,7 +79,7 @@ def attached(ifindex: int) -> tuple[Mode, int]:
 
 def is_ours(program_id: int) -> bool:
     """Is a program one of ours, of any build? Raises KernelError."""
-    return libbpf.program_name(program_id) == PROGRAM
+    return libbpf.program_name(program_id) in (PROGRAM, WHOLE)
 
 
 def attach(ifindex: int, program_fd: int, mode: Mode) -> None:

@@ -8,7 +8,8 @@
  * Time is counted in ticks of 512 ns, and a token is 1,953,125 parts: so one tick
  * at a rate of one token a second is one part exactly, and nothing is lost by
  * rounding, however slow the rate or dense the packets. Several CPUs may be at one
- * bucket: what they take out is never lost, what a tick brings may count twice.
+ * bucket: what a tick brings may count twice, and what they take out is only lost
+ * where it is full again in the same instant.
  *
  * Who goes on and on over its limits is banned for a time, where that is asked for.
  */
@@ -61,6 +62,7 @@ struct allowance {
 	s64 full; /* what a bucket holds */
 	s64 cost; /* of this packet */
 	s64 gain; /* what came in since the last one */
+	u64 filled;
 };
 
 /* What is reckoned for the packet at hand; in a map for the verifier's sake: its sixteen rounds would be too many ways.
@@ -88,19 +90,20 @@ static inline bool affords(struct allowance *allowed, s64 parts, u64 ticks)
 	s64 room = allowed->full - parts; /* negative where the limit became less */
 	u64 rate = allowed->rate;
 
-	if (room <= 0 || ((rate | ticks) >> 32 ? ticks > room / rate : rate * ticks > room))
-		allowed->gain = room;
-	else
-		allowed->gain = rate * ticks;
+	allowed->filled = room <= 0 || ((rate | ticks) >> 32 ? ticks > room / rate : rate * ticks > room);
+	allowed->gain = allowed->filled ? room : rate * ticks;
 	return parts + allowed->gain >= allowed->cost;
 }
 
+/* What fills a bucket, or cuts it to a limit that became less, is written: two CPUs that add it would do it twice. */
 static inline void settle(u64 *parts, struct allowance *allowed, bool taken)
 {
-	s64 change = allowed->gain - (taken ? allowed->cost : 0);
+	s64 cost = taken ? allowed->cost : 0;
 
-	if (change)
-		__sync_fetch_and_add(parts, change);
+	if (allowed->filled && allowed->gain)
+		*parts = allowed->full - cost;
+	else if (allowed->gain != cost)
+		__sync_fetch_and_add(parts, allowed->gain - cost);
 }
 
 /* Take a packet's tokens out of its source's bucket; false where there are too few. */

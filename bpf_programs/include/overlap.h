@@ -91,7 +91,7 @@ static inline bool fragment_overlaps(struct arrival *a)
 
 	datagram_key(&key, a);
 	d = shield_fragments.lookup(&key);
-	if (!d || now - d->since > DATAGRAM_LIFE) {
+	if (!d || now > d->since + DATAGRAM_LIFE) { /* another CPU's clock may be ahead */
 		datagram_begin(&key, a, now);
 		return false;
 	}

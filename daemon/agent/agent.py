@@ -219,10 +219,17 @@ class Agent:
     async def _verify(self) -> None:
         while True:
             await asyncio.sleep(self.settings.verify_interval)
-            self.programmer.api_server = await named_addresses(self.source.peer) or self.programmer.api_server
+            await self._look_for_server()
             await self.programmer.verify()
             if self.programmer.failures:
                 self._changed.set()  # what failed may fit by now
+
+    async def _look_for_server(self) -> None:
+        """A new address of the API server is protected at once: who is locked out hears of no change that does it."""
+        found = await named_addresses(self.source.peer)
+        if found and found != self.programmer.api_server:
+            self.programmer.api_server = found
+            self._changed.set()
 
     async def _follow_lists(self) -> None:
         await lists.follow(self.programmer.shield.folder, self._look_at_lists)

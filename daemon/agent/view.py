@@ -83,6 +83,7 @@ PURPOSES = {
     "shield_fragments": "datagram in fragments to what was seen of it",
     "shield_hits": "rule of the shield to what it decided, one set per CPU",
     "wire_next": "the program behind the shield",
+    "whole_next": "the same where XDP is generic",
     "counters": "datapath counters, one set per CPU",
     "kernel_drops": "packets dropped by the kernel, by its reason",
     "flows": "flow records on their way to the agent (bytes)",
@@ -300,6 +301,7 @@ class View:
 
     def _source(self) -> pb.Source:
         snapshot = self._agent.source.snapshot
+        problems = [*snapshot.problems, *self._agent.programmer.shield.tables.problems]
         return pb.Source(
             kind=self._agent.source.kind,
             path=str(self._agent.source.path),
@@ -310,7 +312,7 @@ class View:
             namespaces=len(snapshot.namespaces),
             ignored=len(snapshot.ignored),
             problems=[_problem(one) for one in snapshot.problems if one.severity is Severity.ERROR],
-            notes=[_problem(one) for one in snapshot.problems if one.severity is Severity.NOTE],
+            notes=[_problem(one) for one in problems if one.severity is Severity.NOTE],
         )
 
     def _counters(self) -> list[pb.Counter]:

@@ -17,11 +17,19 @@ from daemon.model.objects import KubeObject, Part, PortNumber
 SHIELD_VERSION = "remora.io/v1alpha1"
 LIMITS_MAX = 16  # of all Shields of a node together: the kernel asks each of them for each packet
 
-RuleName = Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$")]
-FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,254}$")]
+_NAME = r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$"
+_FILE = r"^[A-Za-z0-9][-A-Za-z0-9_.]{0,254}$"
+_TIME = r"^[1-9][0-9]{0,5}[smh]$"
+RuleName = Annotated[str, Meta(pattern=_NAME)]
+FileName = Annotated[str, Meta(pattern=_FILE)]
 """A plain name in the folder of lists: it leads nowhere else."""
-Duration = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5}[smh]$")]
-"""30s, 10m, 24h."""
+Duration = Annotated[str, Meta(pattern=_TIME)]
+PATTERNS = {
+    _NAME: "a name of small letters, digits, - and ., for example known-bad",
+    _FILE: "the plain name of a file in `shield_lists`, for example feed.txt",
+    _TIME: "a whole number of s, m or h, for example 30s, 10m, 24h",
+}
+"""Patterns of texts, in words."""
 Bits4 = Annotated[int, Meta(ge=0, le=32)]
 Bits6 = Annotated[int, Meta(ge=0, le=128)]
 Count = Annotated[int, Meta(ge=1, le=2**32 - 1)]
@@ -72,7 +80,11 @@ _NUMBERS = {
 }
 
 
-class DenyList(Part, frozen=True):
+class ShieldPart(Part, frozen=True, forbid_unknown_fields=True):
+    """A field that is not known is refused: `mod: DryRun` would enforce."""
+
+
+class DenyList(ShieldPart, frozen=True):
     """Sources that do not come in: written here, in a file of the node, or both."""
 
     name: RuleName
@@ -81,7 +93,7 @@ class DenyList(Part, frozen=True):
     mode: ShieldMode = ShieldMode.ENFORCE
 
 
-class AllowList(Part, frozen=True):
+class AllowList(ShieldPart, frozen=True):
     """Sources that no list, limit or ban ever drops. It only lets pass, so it has no mode."""
 
     name: RuleName
@@ -89,14 +101,14 @@ class AllowList(Part, frozen=True):
     file: FileName | None = None
 
 
-class Per(Part, frozen=True):
+class Per(ShieldPart, frozen=True):
     """Who shares a bucket: sources that are equal in so many bits, with 0 all of a family."""
 
     ipv4: Bits4 = 32
     ipv6: Bits6 = 64
 
 
-class Bucket(Part, frozen=True):
+class Bucket(ShieldPart, frozen=True):
     """A rate a second, and how much may come at once; without `burst` a second's worth."""
 
     rate: Rate
@@ -107,7 +119,7 @@ class Bucket(Part, frozen=True):
         return self.burst or self.rate
 
 
-class Limit(Part, frozen=True):
+class Limit(ShieldPart, frozen=True):
     """How much one source may send, of what a limit is for."""
 
     name: RuleName
@@ -120,7 +132,7 @@ class Limit(Part, frozen=True):
     mode: ShieldMode = ShieldMode.ENFORCE
 
 
-class SynFlood(Part, frozen=True):
+class SynFlood(ShieldPart, frozen=True):
     """From `threshold` SYNs a second to one address and port on, sources must prove that they exist."""
 
     threshold: Count
@@ -128,7 +140,7 @@ class SynFlood(Part, frozen=True):
     mode: ShieldMode = ShieldMode.ENFORCE
 
 
-class AutoBan(Part, frozen=True):
+class AutoBan(ShieldPart, frozen=True):
     """A source of which limits dropped `after` packets within a time is let in no more for another."""
 
     after: Count
@@ -136,7 +148,7 @@ class AutoBan(Part, frozen=True):
     for_: Duration = field(default="10m", name="for")
 
 
-class ShieldSpec(Part, frozen=True):
+class ShieldSpec(ShieldPart, frozen=True):
     mode: ShieldMode = ShieldMode.ENFORCE
     node_selector: dict[str, str] = field(default_factory=dict)
     malformed: Malformed = Malformed.PASS
@@ -148,7 +160,9 @@ class ShieldSpec(Part, frozen=True):
     auto_ban: AutoBan | None = None
 
 
-class Shield(KubeObject, frozen=True):
+class Shield(KubeObject, frozen=True, forbid_unknown_fields=True):
+    api_version: str = ""
+    kind: str = ""
     spec: ShieldSpec = ShieldSpec()
 
 

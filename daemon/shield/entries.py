@@ -72,7 +72,7 @@ NOTHING = Entries(np.zeros((0, 16), np.uint8), np.zeros(0, np.uint8), np.zeros(0
 
 
 def read_list(text: str) -> Entries:
-    """One address or network a line, `#` begins a comment; raises ListError for the first line that is none."""
+    """One address or network a line, `#` or `;` begins a comment; raises ListError for the first line that is none."""
     return _checked(_columns(_lines(text.split("\n"))))
 
 
@@ -128,7 +128,7 @@ def opaque(rows: npt.NDArray[Any]) -> npt.NDArray[np.bytes_]:
 def _lines(lines: Iterable[str]) -> Iterator[tuple[bytes, int, int]]:
     """Address, bits of 128 and line of each entry."""
     for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
+        text = line.partition("#")[0].partition(";")[0].strip()
         if not text:
             continue
         host, slash, length = text.partition("/")

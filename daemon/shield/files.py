@@ -1,7 +1,8 @@
 """The node's folder of lists: each file with the last version of it that could be read.
 
 Lists come from other people's feeds, and a download that ends halfway must not open the door. So a file that cannot be
-read, or that is empty or gone although it was not, keeps its last good version, and the place at fault is told.
+read, is gone or has nothing in it, not even a comment, keeps its last good version, and the place at fault is told. So
+it is at the first look as well: what an agent before read of it is still in the kernel.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _state(path: Path, before: ListState) -> ListState:
         signature = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         if signature == before.signature:
             return before
-        return ListState(signature, _read(path, status.st_size, before))
+        return ListState(signature, _read(path, status.st_size))
     except ListError as error:
         return _broken(path, signature, before, error.line, str(error))
     except UnicodeDecodeError:
@@ -52,12 +53,12 @@ def _state(path: Path, before: ListState) -> ListState:
         return _broken(path, signature, before, 0, f"cannot be read: {error.strerror}; put the list there")
 
 
-def _read(path: Path, size: int, before: ListState) -> Entries:
+def _read(path: Path, size: int) -> Entries:
     if size > SIZE_LIMIT:
         raise ListError(0, f"{size >> 20} MiB are more than {SIZE_LIMIT >> 20} MiB", "split the list")
     text = path.read_text("utf-8-sig")
-    if not text and before.entries is not None and len(before.entries):
-        raise ListError(0, "the file is empty now", "a comment alone makes an empty list")
+    if not text.strip():
+        raise ListError(0, "the file is empty", "a comment alone makes an empty list")
     return read_list(text)
 
 

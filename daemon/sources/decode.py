@@ -15,9 +15,9 @@ import msgspec
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import EndpointSlice, KubeObject, Namespace, ObjectRef, Pod, Service
 from daemon.model.policies import ClusterNetworkPolicy, NetworkPolicy
-from daemon.model.shields import SHIELD_VERSION, Shield
+from daemon.model.shields import PATTERNS, SHIELD_VERSION, Shield
 from daemon.sources.checks import notes
-from daemon.sources.defaults import with_defaults
+from daemon.sources.defaults import CLUSTER_WIDE, with_defaults
 from daemon.sources.manifest import Document, ManifestError, Path, read_documents
 from daemon.sources.policies import refusals
 from daemon.sources.shields import shield_refusals
@@ -33,6 +33,9 @@ KINDS: dict[tuple[str, str], type[KubeObject]] = {
     (SHIELD_VERSION, "Shield"): Shield,
 }
 
+_OWN = SHIELD_VERSION.partition(".")[0]
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_PATTERN = re.compile(r"`str` matching regex '(.*)'")
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d*|\.\.\.)\]")
 
 
@@ -131,14 +134,17 @@ def _decoded(place: _Place) -> KubeObject | ObjectRef:
         raise ManifestError(place.line(), f"object without {missing}", f"write {missing}")
     kind = KINDS.get((place.version, place.kind))
     if kind is None:
+        if place.version.startswith(_OWN):
+            what = f"there is no {place.kind} of {place.version}; write apiVersion: {SHIELD_VERSION} and kind: Shield"
+            raise ManifestError(place.line("apiVersion"), what)
         return _name_only(place)
     try:
         found = with_defaults(msgspec.convert(place.value, kind))
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        where = where.rstrip("`")
+        what, where = _explained(error)
         field = where.lstrip(".") or "object"
-        raise ManifestError(place.line(*_steps(where)), f"{place.kind} {_label(place)}: {field}: {what}") from error
+        label = _label(place, issubclass(kind, CLUSTER_WIDE))
+        raise ManifestError(place.line(*_steps(where)), f"{place.kind} {label}: {field}: {what}") from error
     for path, what in (*refusals(found), *shield_refusals(found)):
         raise ManifestError(place.line(*path), f"{found.ref}: {_written(path)}: {what}")
     return found
@@ -155,9 +161,18 @@ def _name_only(place: _Place) -> ObjectRef:
     return ObjectRef(place.kind, str(known.get("namespace", "")), str(known.get("name", "")))
 
 
-def _label(place: _Place) -> str:
+def _label(place: _Place, cluster_wide: bool) -> str:
     ref = _name_only(place)
-    return f"{ref.namespace or 'default'}/{ref.name or '?'}"
+    return ref.name or "?" if cluster_wide else f"{ref.namespace or 'default'}/{ref.name or '?'}"
+
+
+def _explained(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What is wrong in people's words, and the path of the field."""
+    what, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`")
+    if unknown := _UNKNOWN.fullmatch(what):
+        return "there is no such field; was another one meant?", f"{where}.{unknown[1]}"
+    return _PATTERN.sub(lambda match: PATTERNS.get(match[1], match[0]), what), where
 
 
 def _steps(where: str) -> Path:

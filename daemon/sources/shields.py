@@ -58,6 +58,13 @@ def _cidrs(path: Path, cidrs: tuple[str, ...]) -> Iterator[Finding]:
             continue
         if network.version == 6 and network.network_address.ipv4_mapped:
             yield (*path, index), f"{text} is an IPv4 address inside IPv6; write it as IPv4"
+        elif "%" in text:
+            yield (
+                (*path, index),
+                f"{text} names a device, and a Shield is for all uplinks; leave out what follows the %",
+            )
+        elif not text.partition("/")[2].isdecimal() and "/" in text:
+            yield (*path, index), f"{text} has a mask and no length; write {network}"
 
 
 def _limit(path: Path, limit: Limit) -> Iterator[Finding]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from mmap import mmap
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -85,6 +87,46 @@ class LimitGate(Gate):
 def tick() -> int:
     """The time of now as buckets keep it."""
     return monotonic_ns() >> TICK_SHIFT
+
+
+def in_step(rounds: int, turn: Callable[[], None], before: Callable[[], None], after: Callable[[], int]) -> set[int]:
+    """Do `turn` here and in a process beside at the same instant, again and again; what `after` found."""
+    steps = memoryview(mmap(-1, 32)).cast("q")  # round begun here, awaited there, done there; given up here
+    beside = os.fork()
+    if not beside:
+        _beside(rounds, turn, steps)
+    found = set()
+    try:
+        for number in range(1, rounds + 1):
+            _reach(steps, 1, number)
+            before()
+            steps[0] = number
+            turn()
+            _reach(steps, 2, number)
+            found.add(after())
+    finally:
+        steps[3] = 1
+        os.waitpid(beside, 0)
+    return found
+
+
+def _beside(rounds: int, turn: Callable[[], None], steps: memoryview) -> NoReturn:
+    try:
+        for number in range(1, rounds + 1):
+            steps[1] = number
+            _reach(steps, 0, number)
+            turn()
+            steps[2] = number
+    except BaseException:  # nothing of the test run's goes on in this process
+        steps[3] = 1
+    finally:
+        os._exit(0)
+
+
+def _reach(steps: memoryview, place: int, number: int) -> None:
+    """Turn in a circle until the other process is so far: whoever sleeps comes too late."""
+    while steps[place] < number:
+        assert not steps[3], "the other process gave up"
 
 
 @pytest.fixture(name="gate")

@@ -11,12 +11,14 @@ from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
+from ebpf import testrun
 from ebpf.constants import Mark, ShieldFlag, ShieldRule
 from tests.bpf.shield_gate import (
     FAMILIES,
     STRICT,
     V4,
     V6,
+    XDP_PASS,
     Family,
     Gate,
     flows_fixture,
@@ -188,6 +190,27 @@ def test_or_once_it_is_older_than_half_a_minute(gate: Gate, family: Family) -> N
     table.update(keys, values)
     assert not gate.drops(bulk(family, 8, 16))
     assert gate.drops(bulk(family, 0, 64)), "what came since then counts"
+
+
+@FAMILIES
+def test_a_datagram_of_another_cpu_whose_clock_is_ahead_is_none_of_the_past(gate: Gate, family: Family) -> None:
+    assert not gate.drops(bulk(family, 0, 64))
+    table = gate.datapath.maps["shield_fragments"]
+    keys, values = table.items()
+    values["since"] += np.uint64(10**9)
+    table.update(keys, values)
+    assert gate.drops(bulk(family, 8, 16))
+
+
+@FAMILIES
+def test_a_flood_of_fragments_costs_nobody_a_sound_datagram(gate: Gate, family: Family) -> None:
+    made_up, program = bytearray(bytes(bulk(family, 0, 64))), gate.datapath.program("from_wire")
+    number = 18 if family is V4 else 58  # offset of the datagram's number
+    for start in (0, 64, 128):
+        assert not gate.drops(bulk(family, start, start + 64, more=start < 128))
+        for one in range(1000, 1000 + 2 * gate.datapath.maps["shield_fragments"].max_entries):
+            made_up[number : number + 2] = one.to_bytes(2)
+            assert testrun.verdict(program, bytes(made_up)) == XDP_PASS
 
 
 @FAMILIES

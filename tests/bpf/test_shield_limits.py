@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, TCP, UDP
 from scapy.layers.l2 import Dot1Q
@@ -25,6 +26,7 @@ from tests.bpf.limit_gate import (
     LimitGate,
     flows_fixture,
     gate_fixture,
+    in_step,
     tick,
 )
 from tests.bpf.shield_gate import Gate
@@ -176,6 +178,25 @@ def test_what_several_cpus_take_of_a_bucket_is_never_lost(gate: LimitGate) -> No
             one.result()
     passed = 4 * times - gate.hit(LIMIT)[0]
     assert burst <= passed <= burst + 4 + time.monotonic() - began
+
+
+def test_a_bucket_with_more_than_a_limit_allows_is_cut_once_also_by_two_cpus(gate: LimitGate) -> None:
+    """As each finds it after a limit became less; who is cut twice would have to wait for years."""
+    gate.limit({"packet_rate": 1, "packet_burst": 10})
+    program, frame, table = gate.datapath.program("from_wire"), bytes(V4.frame(DATAGRAM)), gate.table("buckets")
+    testrun.verdict(program, frame)
+    keys, values = table.items()
+    values["packets"] = 2**62
+
+    def send() -> None:
+        testrun.verdict(program, frame)
+
+    def left() -> int:
+        return int(table.items()[1]["packets"].view(np.int64)[0])
+
+    found = in_step(20_000, send, before=lambda: table.update(keys, values), after=left)
+    assert min(found) >= 8 * TOKEN
+    assert 8 * TOKEN in found, "both were there"
 
 
 MATCHES: dict[str, tuple[dict[str, int], Packet, bool]] = {

@@ -61,17 +61,30 @@ def test_the_definition_says_what_the_agent_reads() -> None:
     assert DEFINITION["metadata"]["name"] == f"{names['plural']}.{DEFINITION['spec']['group']}"
 
 
+@pytest.mark.parametrize(
+    ("side", "either"), [("deny", ("cidrs", "file")), ("allow", ("cidrs", "file")), ("limits", ("packets", "bytes"))]
+)
+def test_the_definition_refuses_names_twice_and_what_says_nothing_as_a_folder_does(
+    side: str, either: tuple[str, str]
+) -> None:
+    found = SCHEMA["properties"][side]
+    assert (found["x-kubernetes-list-type"], found["x-kubernetes-list-map-keys"]) == ("map", ["name"])
+    assert found["items"]["anyOf"] == [{"required": [one]} for one in either]
+
+
 STRUCTURAL = {
     *("type", "properties", "additionalProperties", "items", "required", "description", "enum", "format", "pattern"),
     *("minimum", "maximum", "maxItems", "maxLength"),
+    *("anyOf", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
 }
 
 
 def check_structure(schema: dict[str, Any], where: str) -> None:
-    """What an API server asks of a definition: a type everywhere, one way to say a field, patterns of RE2."""
+    """What an API server asks: types everywhere but in choices, one way to say a field, patterns of RE2."""
     assert schema.get("type"), where
     assert not set(schema) - STRUCTURAL, where
     assert not {"properties", "additionalProperties"} <= schema.keys(), where
+    assert all(one.keys() == {"required"} for one in schema.get("anyOf", ())), where
     re2.compile(schema.get("pattern", ""))
     below = {**schema.get("properties", {}), "[]": schema.get("items"), "{}": schema.get("additionalProperties")}
     for name, one in below.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.integration.test_uplink import (
     test_records_tell_the_client_the_frontend_and_the_service,
     test_where_nothing_serves_a_client_outside_is_refused_at_once,
 )
-from tests.support.outside import NODE
+from tests.support.outside import NODE, jumbo
 
 __all__ = [
     "test_a_backend_of_the_node_itself_answers_under_the_frontends_address",
@@ -54,3 +55,20 @@ def test_packets_to_other_machines_and_their_answers_are_sent_by_xdp(city: City,
     assert {seen for _, seen in answers} == {NODE[family]}
     remote = sum(name == "there" for name, _ in answers)
     assert city.counter(Counter.XDP_SENT) - before >= 2 * remote
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_frames_of_several_buffers_are_sent_by_xdp(city: City, family: int) -> None:
+    with jumbo(city.world, city.node, city.neighbour):
+        before = city.counter(Counter.XDP_SENT)
+        answers = city.ask(*vip("LoadBalancer", "cluster", family), "UDP", size=2700)
+        assert {name for name, _ in answers} == {"here", "there"}
+        remote = sum(name == "there" for name, _ in answers)
+        assert city.counter(Counter.XDP_SENT) - before > remote, "more than the answers, which are small"
+
+
+def test_what_generic_xdp_lets_pass_is_served_by_tc_on_any_link(root: None, tmp_path: Path) -> None:
+    """On one as drivers have them: with less room before a packet than XDP wants, so that the kernel makes some."""
+    with built(tmp_path, xdp="generic") as city:
+        for protocol in PROTOCOLS:
+            assert {name for name, _ in city.ask(*vip("LoadBalancer", "cluster", 0), protocol)} == {"here", "there"}

@@ -15,7 +15,7 @@ import yaml
 from tests.integration.city import ASK, STRANGER, serve
 from tests.support.agent import AgentProcess, agent_on
 from tests.support.netns import TestNode, node
-from tests.support.outside import CLIENT, NODE, Outside, attach, outside
+from tests.support.outside import CLIENT, NODE, Outside, attach, jumbo, outside
 
 PORT = 8081
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -108,6 +108,24 @@ def test_a_drop_is_seen_counted_and_explained(gate: Gate, family: int) -> None:
     assert gate.explain(STRANGER[family])["verdict"] == "pass"
 
 
+@FAMILIES
+def test_frames_of_several_buffers_are_held_against_lists_and_limits(gate: Gate, family: int) -> None:
+    code = f"""import socket
+s = socket.socket(socket.AF_INET{"6" if family else ""}, socket.SOCK_DGRAM)
+s.sendto(bytes(8000), ({NODE[family]!r}, 9))"""
+    limit = {"name": "known", "protocol": "UDP", "bytes": {"rate": 1, "burst": 9000}}
+    with jumbo(gate.world, gate.node):
+        gate.shield(malformed="Drop", limits=[limit])
+        gate.agent.until(lambda: gate.rule("edge/known").get("kind") == "limit")
+        before = int(gate.rule("edge/known").get("bytes", 0))
+        gate.world.python(f"{code}\n{code}")
+        dropped = int(gate.rule("edge/known")["bytes"]) - before
+        assert dropped == 8028 + 20 * family, "the first had room, and was sound"
+        deny(gate)
+        gate.world.python(code)
+        assert int(gate.rule("edge/known")["bytes"]) - before == 2 * dropped
+
+
 def test_a_trial_lets_pass_and_tells(gate: Gate) -> None:
     deny(gate, mode="DryRun")
     assert gate.gets_in()
@@ -171,13 +189,14 @@ def test_a_broken_manifest_at_the_start_leaves_what_an_agent_before_put_in_force
     assert not gate.gets_in()
 
 
-def test_a_file_that_is_broken_at_the_start_leaves_what_the_kernel_holds_of_it(gate: Gate) -> None:
+@pytest.mark.parametrize("text", ["garbage\n", ""], ids=["garbage", "empty"])
+def test_a_file_that_is_broken_at_the_start_leaves_what_the_kernel_holds_of_it(gate: Gate, text: str) -> None:
     feed = gate.lists / "feed.txt"
     feed.write_text("198.18.0.96/28\n")
     gate.shield(deny=[{"name": "known", "file": "feed.txt"}])
     gate.agent.until(lambda: not gate.gets_in())
     gate.agent.kill()
-    feed.write_text("garbage\n")
+    feed.write_text(text)
     gate.agent.start()
     gate.agent.until(lambda: gate.rule("edge/known"))
     assert not gate.gets_in()
@@ -193,6 +212,9 @@ def test_status_and_metrics_tell_of_the_shield(gate: Gate) -> None:
     text = gate.node.run(lambda: urllib.request.urlopen("http://127.0.0.1:9965/metrics", timeout=10).read().decode())
     (count,) = re.findall(r'^remora_shield_packets_total\{rule="edge/known",verdict="dropped"\} ([\d.]+)', text, re.M)
     assert float(count) > 0
+    gate.shield(autoBan={"after": 5})
+    (note,) = gate.agent.until(lambda: gate.agent.status()["sources"][0].get("notes"))
+    assert note["message"] == "autoBan bans whom limits drop, and no Shield has any: add `limits`"
 
 
 def test_malformed_packets_are_not_looked_at_unless_somebody_wants_it(gate: Gate) -> None:

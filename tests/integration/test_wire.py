@@ -64,11 +64,19 @@ def test_the_program_comes_in_either_mode_and_goes(host: Host, node: TestNode, i
     node.run(datapath.attach_uplink, index, "w")
     node.run(datapath.attach_wire, index, mode)
     present, program = node.run(xdp.attached, index)
-    assert (present, libbpf.program_name(program)) == (mode, xdp.PROGRAM)
+    assert (present, libbpf.program_name(program)) == (mode, xdp.program_of(mode))
     assert Hook.XDP in {one.hook for one in datapath.attachments()}
     assert node.run(datapath.is_attached, index)
     node.run(datapath.detach_device, index)
     assert node.run(xdp.attached, index) == (Mode.OFF, 0)
+
+
+def test_a_device_whose_frames_take_several_buffers_has_the_program_too(host: Host, node: TestNode, index: int) -> None:
+    node.output(["ip", "link", "set", node.spaces["w"].device, "mtu", "9000"])
+    node.output(["ip", "link", "set", "eth0", "mtu", "9000"], "w")
+    datapath = node.run(host.open, SMALL)
+    node.run(datapath.attach_wire, index, Mode.NATIVE)
+    assert node.run(xdp.attached, index)[0] is Mode.NATIVE
 
 
 def test_the_mode_of_a_device_can_change(host: Host, node: TestNode, index: int) -> None:

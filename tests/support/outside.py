@@ -92,6 +92,25 @@ def attach(node: TestNode, world: Outside, addresses: Sequence[str] = NODE) -> N
     world.route(node.name, ("0.0.0.0/0", CLIENT[0]), ("::/0", CLIENT[1]))
 
 
+@contextmanager
+def jumbo(world: Outside, *nodes: TestNode) -> Iterator[None]:
+    """Links of the switch and of nodes' workloads take frames of 9,000 bytes for a while."""
+    spaces = [one.path for made in nodes for one in made.spaces.values()]
+    places = [NAMESPACES / world.name, *world.machines.values(), *spaces]
+    for place in places:
+        in_namespace(place, _resize, 9000)
+    yield
+    for place in places:
+        in_namespace(place, _resize, 1500)
+
+
+def _resize(mtu: int) -> None:
+    with IPRoute() as ipr:
+        for link in ipr.get_links():
+            if link["index"] != 1:
+                ipr.link("set", index=link["index"], mtu=mtu)
+
+
 def _switch() -> None:
     with IPRoute() as ipr:
         ipr.link("add", ifname="switch", kind="bridge")

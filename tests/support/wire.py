@@ -46,9 +46,9 @@ def _sum_here(device: str) -> None:
 
 
 def _poll(device: str) -> None:
-    """Put a program on a device that passes everything."""
+    """Put a program on a device that passes everything, large frames as well."""
     code = ct.create_string_buffer(PASS, len(PASS))
-    fd = libbpf.load_program(libbpf.ProgramType.XDP, "pass", ct.addressof(code), len(PASS), 0)
+    fd = libbpf.load_program(libbpf.ProgramType.XDP, "pass", ct.addressof(code), len(PASS), libbpf.XDP_HAS_FRAGS)
     try:
         xdp.attach(socket.if_nametoindex(device), fd, xdp.Mode.NATIVE)
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from daemon.agent.agent import Agent
 from daemon.agent.api_server import named_addresses, served_addresses
 from daemon.agent.lists import follow
 from daemon.agent.shield_explain import match_words
@@ -54,6 +55,21 @@ def test_the_endpoints_of_the_service_kubernetes_are_the_api_servers() -> None:
 )
 def test_the_address_of_the_source_is_the_api_servers(server: str, found: set[str]) -> None:
     assert asyncio.run(named_addresses(server)) == set(map(pack, found))
+
+
+def test_an_api_server_that_moved_is_protected_at_once_and_one_that_is_not_found_stays() -> None:
+    async def looked(server: str, before: set[str]) -> tuple[frozenset[bytes], bool]:
+        programmer = SimpleNamespace(api_server=frozenset(map(pack, before)))
+        agent: Any = SimpleNamespace(
+            source=SimpleNamespace(peer=server), programmer=programmer, _changed=asyncio.Event()
+        )
+        await Agent._look_for_server(agent)
+        return programmer.api_server, agent._changed.is_set()
+
+    old, new = frozenset({pack("192.0.2.1")}), frozenset({pack("192.0.2.2")})
+    assert asyncio.run(looked("https://192.0.2.2:6443", {"192.0.2.1"})) == (new, True)
+    assert asyncio.run(looked("https://192.0.2.1:6443", {"192.0.2.1"})) == (old, False)
+    assert asyncio.run(looked("https://no-such-host.invalid", {"192.0.2.1"})) == (old, False)
 
 
 def test_a_shield_without_a_program_for_it_is_told_with_what_to_do(tmp_path: Path) -> None:

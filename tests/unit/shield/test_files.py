@@ -82,6 +82,22 @@ def test_a_file_that_was_never_there_says_so(tmp_path: Path) -> None:
     assert "nothing of it was ever read" in str(state.problem)
 
 
+@pytest.mark.parametrize("text", ["", "\n \r\n"])
+def test_an_empty_file_at_the_first_look_is_none_as_an_agent_before_may_have_read_more(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "feed.txt").write_text(text)
+    state = scan(tmp_path, {"feed.txt"}, {})["feed.txt"]
+    assert state.entries is None
+    assert "the file is empty; a comment alone makes an empty list" in str(state.problem)
+
+
+@pytest.mark.parametrize("text", ["; a feed\r\n192.0.2.0/24 ; SBL1\r\n", "\ufeff192.0.2.0/24\r192.0.2.1"])
+def test_what_feeds_are_like_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "feed.txt").write_text(text, "utf-8", newline="")
+    assert texts(scan(tmp_path, {"feed.txt"}, {})["feed.txt"])[0] == "192.0.2.0/24"
+
+
 def test_a_comment_alone_is_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "feed.txt").write_text("# nobody\n")
     assert texts(scan(tmp_path, {"feed.txt"}, {})["feed.txt"]) == []

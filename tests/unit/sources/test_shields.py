@@ -45,7 +45,14 @@ def test_durations_are_seconds() -> None:
         ("  deny: [{name: a, cidrs: ['::ffff:10.0.0.1']}]\n", "write it as IPv4"),
         ("  deny: [{name: a, file: ../../etc/passwd}]\n", "file"),
         ("  deny: [{name: A b, cidrs: ['::/0']}]\n", "name"),
-        ("  allow: [{name: a, cidrs: ['::/0'], mode: DryRun}]\n  deny: [{name: a, cidrs: ['::/0']}]\n", "is taken"),
+        ("  allow: [{name: a, cidrs: ['::/0']}]\n  deny: [{name: a, cidrs: ['::/0']}]\n", "is taken"),
+        ("  allow: [{name: a, cidrs: ['::/0'], mode: DryRun}]\n", r"spec.allow\[0\].mode: there is no such field"),
+        ("  mod: DryRun\n  deny: [{name: a, cidrs: ['::/0']}]\n", "Shield edge: spec.mod: there is no such field"),
+        ("  deny: []\nallow: []\n", "Shield edge: allow: there is no such field"),
+        ("  protect: ['fe80::1%eth0']\n", "leave out what follows the %"),
+        ("  deny: [{name: a, cidrs: [10.0.0.0/255.0.0.0]}]\n", "write 10.0.0.0/8"),
+        ("  deny: [{name: a, file: ../feed.txt}]\n", "Expected the plain name of a file in `shield_lists`"),
+        ("  autoBan: {after: 1, within: 500ms}\n", "within: Expected a whole number of s, m or h, for example 30s"),
         ("  deny: [{name: protect, cidrs: ['::/0']}]\n", "is taken"),
         ("  protect: [here]\n", r"spec.protect\[0\]"),
         ("  limits: [{name: a}]\n", "neither packets nor bytes"),
@@ -60,3 +67,9 @@ def test_what_cannot_be_meant_is_refused(spec: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words) as caught:
         read(spec)
     assert caught.value.line >= 5
+
+
+@pytest.mark.parametrize("head", ["remora.io/v1\nkind: Shield", "remora.io/v1alpha1\nkind: shield"])
+def test_an_object_of_ours_that_is_none_is_refused_and_not_passed_over(head: str) -> None:
+    with pytest.raises(ManifestError, match=r"write apiVersion: remora\.io/v1alpha1 and kind: Shield"):
+        read_manifest(f"apiVersion: {head}\nmetadata: {{name: edge}}\n")
