@@ -17,7 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import settings
+from daemon import settings, settings_file
 from daemon.agent import logs
 from ebpf import capabilities
 from ebpf.errors import RemoraError, UnsupportedError
@@ -31,7 +31,7 @@ OURS = {"daemon", "ebpf", "bpf_programs"}
 def run(config: Path | None) -> None:
     """Run the agent until SIGTERM or SIGINT; raises RemoraError where it cannot start."""
     refuse_strangers()
-    loaded = settings.load(config)
+    loaded = settings_file.load(config)
     logs.begin(loaded)
     _give_up_power()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, never used here, starts one per processor

@@ -17,7 +17,8 @@ import yaml
 from daemon.connectivity import cluster_objects
 from daemon.connectivity.cluster import AGENTS
 from daemon.connectivity.objects import PODS
-from daemon.settings import Settings, parse
+from daemon.settings import Settings
+from daemon.settings_file import parse
 from daemon.sources.kubernetes.resources import RESOURCES
 from ebpf.capabilities import AGENT
 
