@@ -25,15 +25,15 @@ from tests.unit.cli.samples import flow
 pytestmark = pytest.mark.usefixtures("server")
 
 # Root's turn imports all that is needed: nobody may not read a clone in a home that is closed to others.
-STATUS_AS_ROOT_THEN_AS_NOBODY = """
+STATUS_AS_NOBODY = """
 import os, sys
 from daemon.cli import main
-command = ["status", "--server", sys.argv[1], "--request-timeout", "60s"]
-assert main.run(command) == 0
+command = ["status", "--request-timeout", "60s", "--server"]
+assert main.run([*command, sys.argv[1] + ".none"]) == 3  # for its imports; no connection stays
 os.setgroups([])
 os.setgid(65_534)
 os.setuid(65_534)
-sys.exit(main.run(command))
+sys.exit(main.run([*command, sys.argv[1]]))
 """
 
 
@@ -275,10 +275,10 @@ def test_a_forbidden_socket_names_the_group(view: FakeView) -> None:
         pytest.skip("needs root to become somebody else")
     with TemporaryDirectory() as folder, served(view, Path(folder)) as address:
         Path(folder).chmod(0o755)
-        command = [sys.executable, "-c", STATUS_AS_ROOT_THEN_AS_NOBODY, address]
+        command = [sys.executable, "-c", STATUS_AS_NOBODY, address]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 3, done.stderr
-    assert done.stderr == (
+    assert done.stderr.endswith(
         f"remora: permission denied on {folder}/remora.sock; "
         "use sudo, or join the group remora: sudo usermod -aG remora $USER\n"
     )
