@@ -325,6 +325,17 @@ def test_following_ends_with_ctrl_c_after_showing_what_came(server: str, view: F
     assert (follower.returncode, err.strip()) == (0, "")
 
 
+def test_what_is_interrupted_before_it_has_an_answer_does_not_say_that_all_is_well(
+    remora: Remora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daemon.cli.client.Client.__init__", ctrl_c)
+    for command in (["status"], ["connectivity", "test"], ["observe"], ["verify"]):
+        assert remora(*command)[0] == 130
+
+
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(server: str, view: FakeView) -> None:
     view.store.append(rows(4_000))
     command = f"{sys.executable} -m daemon.cli.main observe --all --server {server} | head -1"
