@@ -112,13 +112,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cgroup: str = ""
     """cgroup v2 folder whose processes reach Services; default: the root of the hierarchy, so every process"""
     metrics_address: str = "127.0.0.1:9965"
-    """address and port of the Prometheus endpoint, Hubble's port; empty: none"""
+    """address and port of the Prometheus endpoint, Hubble's port; :9965 is on all addresses; empty: none"""
     metrics: tuple[str, ...] | None = None
     """flow metrics and their labels, in Hubble's syntax (`drop:sourceContext=pod`); default: all (docs/metrics.md)"""
     metric_series: Count = 2_000
     """series that one flow metric may have; what goes beyond is counted and shown"""
     healthz_address: str = ""
-    """address and port of /healthz and /livez, kube-proxy's is 0.0.0.0:10256; empty: none, as on a plain host"""
+    """address and port of /healthz and /livez, kube-proxy's is :10256, on all addresses; empty: none, as on a plain
+    host"""
     proxymode_address: str = ""
     """address and port of /proxyMode, kube-proxy's is 127.0.0.1:10249; empty: none"""
     packet_path_runtimes: tuple[str, ...] = ("gvisor*", "runsc*", "kata*")
