@@ -41,11 +41,19 @@ def run(config: Path | None) -> None:
         return datapath.Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), found)
 
     try:
+        _shut_files(loaded)
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
             opening = starter.submit(opened, features.probe())  # here: beside imports each call waits for its turn
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
+
+
+def _shut_files(loaded: settings.Settings) -> None:
+    """What is written from here on is nobody else's; the socket's folder lets its group in."""
+    for folder in (Path(loaded.state_dir), Path(loaded.socket).parent):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    os.umask(0o077)
 
 
 def _give_up_power() -> None:
