@@ -38,7 +38,7 @@ _PATHS = (
     "shield_lists",
 )
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/\[\]]*):(\d{1,5})")
-_SERVER = re.compile(r"https?://[^\s/]+/?")
+_SERVER = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 
 _Mistake = tuple[str, str, str]
 """field, what is wrong, what to do"""

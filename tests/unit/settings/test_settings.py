@@ -47,6 +47,13 @@ def test_an_empty_file_means_the_defaults() -> None:
     assert parse("", "file") == parse("# nothing\n", "file") == Settings()
 
 
+def test_addresses_in_all_their_forms_are_taken() -> None:
+    for server in ("https://10.0.0.1:6443", "https://[fd00::1]:6443/", "https://rancher.example/k8s/clusters/c-1"):
+        assert parse(f"api_server: {server}\n", "file").api_server == server
+    for address in (":9965", "0.0.0.0:9965", "'[::1]:9965'", "localhost:9965", "'[fe80::1%eth0]:9965'"):
+        assert parse(f"metrics_address: {address}\n", "file").metrics_address == address.strip("'")
+
+
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_settings_that_everybody_may_write_are_refused(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "etc"
