@@ -1,39 +1,31 @@
-"""What can be set, with unit, default and reason; read from one YAML file.
+"""What can be set, with unit, default and reason.
 
-Every field has a default that serves a plain host, so an empty file and no file
-at all mean the same. A name that is not known is an error, not a silence.
+Every field has a default that serves a plain host, so an empty file and no file at all mean the same.
+`daemon.settings_file` reads the file.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import socket
-import stat
-from difflib import get_close_matches
 from enum import Enum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 
 from daemon.model.policies import LabelSelector
 from ebpf.constants import NodeFlag, PolicyFlag
 from ebpf.errors import RemoraError
 from ebpf.source import Options
 
-DEFAULT_PATH = Path("/etc/remora/config.yaml")
-NODE_NAME = "REMORA_NODE_NAME"
-"""the one setting that the environment can say: Kubernetes tells a pod there which node it is on"""
 API_GROUP = "remora"
 """whose members may use the API's socket"""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # Kubernetes' words for uname's
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 26)]  # beyond that gigabytes: a slip of the hand
 
 
 class PolicyDefault(Enum):
@@ -120,13 +112,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cgroup: str = ""
     """cgroup v2 folder whose processes reach Services; default: the root of the hierarchy, so every process"""
     metrics_address: str = "127.0.0.1:9965"
-    """address and port of the Prometheus endpoint, Hubble's port; empty: none"""
+    """address and port of the Prometheus endpoint, Hubble's port; :9965 is on all addresses; empty: none"""
     metrics: tuple[str, ...] | None = None
     """flow metrics and their labels, in Hubble's syntax (`drop:sourceContext=pod`); default: all (docs/metrics.md)"""
     metric_series: Count = 2_000
     """series that one flow metric may have; what goes beyond is counted and shown"""
     healthz_address: str = ""
-    """address and port of /healthz and /livez, kube-proxy's is 0.0.0.0:10256; empty: none, as on a plain host"""
+    """address and port of /healthz and /livez, kube-proxy's is :10256, on all addresses; empty: none, as on a plain
+    host"""
     proxymode_address: str = ""
     """address and port of /proxyMode, kube-proxy's is 127.0.0.1:10249; empty: none"""
     packet_path_runtimes: tuple[str, ...] = ("gvisor*", "runsc*", "kata*")
@@ -227,14 +220,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             return tuple(ip_network(text, strict=False) for text in self.nodeport_addresses)
         except ValueError as error:
-            raise SettingsError(f"settings, nodeport_addresses: {error}", "write CIDRs, as 192.0.2.0/24") from error
+            raise SettingsError(f"nodeport_addresses: {error}", "write CIDRs, as 192.0.2.0/24") from error
 
     @property
     def snat_range(self) -> tuple[int, int]:
         """`snat_ports`, read: first and last; raises SettingsError."""
         first, _, last = self.snat_ports.partition("-")
         if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
-            raise SettingsError(f"settings, snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
+            raise SettingsError(f"snat_ports: {self.snat_ports} is no range of ports", "write 10000-29999")
         return int(first), int(last)
 
     def node_flags(self) -> NodeFlag:
@@ -295,88 +288,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             report_interval_ns=int(self.report_interval * 1e9),
             xdp=int({self.xdp, *self.xdp_devices.values()} != {XdpMode.OFF}),
         )
-
-
-def load(path: Path | None) -> Settings:
-    """Settings of a file and the environment; None means the default path, or no file at all.
-
-    Raises SettingsError with the line at fault.
-    """
-    found = _read(path)
-    _refuse_strangers("manifests", Path(found.manifests))
-    _refuse_strangers("shield_lists", Path(found.shield_lists))
-    if found.kubeconfig:
-        _refuse_strangers("kubeconfig", Path(found.kubeconfig))
-    return msgspec.structs.replace(found, node_name=os.environ.get(NODE_NAME) or found.node_name)
-
-
-def _read(path: Path | None) -> Settings:
-    if path is None:
-        if not DEFAULT_PATH.exists():
-            return Settings()
-        path = DEFAULT_PATH
-    try:
-        _refuse_strangers("settings", path, path.resolve().parent)
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"cannot read settings {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
-        raise SettingsError(what, "name a readable file with --config") from error
-    return parse(text, str(path))
-
-
-def parse(text: str, name: str) -> Settings:
-    """Settings from a file's text; raises SettingsError with the line at fault."""
-    try:
-        found = msgspec.convert(yaml.safe_load(text) or {}, Settings)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"settings {name}:{line}: no YAML: {error.problem or error.context}") from error
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
-        what, _, where = " ".join(str(error).split()).partition(" - at `$.")
-        field = where.rstrip("`") or _unknown(what)
-        told = f"{field}: {what}" if where else what
-        raise SettingsError(f"settings {name}:{_line(text, field)}: {told}", _hint(field)) from error
-    return _checked(found, Path(name))
-
-
-def _line(text: str, field: str) -> int:
-    """Where a field of the file stands; 1 for one that cannot be found."""
-    key = field.split(".")[0].split("[")[0]
-    node = yaml.compose(text)
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    return next((name.start_mark.line + 1 for name, _ in pairs if name.value == key), 1)
-
-
-def _unknown(what: str) -> str:
-    """The field that msgspec says it does not know."""
-    found = re.search(r"unknown field `([^`]+)`", what)
-    return found[1] if found else ""
-
-
-def _hint(field: str) -> str:
-    """The setting that was meant, where one is near."""
-    known = Settings.__struct_fields__
-    near = get_close_matches(field, known, 1) if field not in known else []
-    return f"did you mean {near[0]}?" if near else ""
-
-
-def _refuse_strangers(what: str, *paths: Path) -> None:
-    """Who can write these decides what root loads into the kernel; what is not there is no matter."""
-    for one in filter(Path.exists, paths):
-        if one.stat().st_mode & stat.S_IWOTH and not one.stat().st_mode & stat.S_ISVTX:
-            raise SettingsError(f"{what} {paths[0]}: everybody may write {one}", f"chmod o-w {one}")
-
-
-def _checked(settings: Settings, path: Path) -> Settings:
-    """Settings that agree with each other."""
-    files = bool(settings.tls_cert_file), bool(settings.tls_key_file)
-    if files[0] != files[1]:
-        raise SettingsError(f"settings {path}: tls_cert_file and tls_key_file are only of use together", "set both")
-    if settings.tls_client_ca_files and not all(files):
-        raise SettingsError(f"settings {path}: tls_client_ca_files needs tls_cert_file and tls_key_file", "set them")
-    if settings.listen_address and not all(files) and not settings.disable_tls:
-        what = f"settings {path}: listen_address would serve every flow of this host in plain text"
-        raise SettingsError(what, "set tls_cert_file and tls_key_file, or disable_tls: true")
-    if settings.listen_address and not settings.listen_address.rpartition(":")[2].isdecimal():
-        raise SettingsError(f"settings {path}: listen_address {settings.listen_address!r} is no host:port", "try :4244")
-    return settings

@@ -260,6 +260,7 @@ def _lock(state: Path) -> IO[str]:
     """Hold the state folder, and say in it who does; raises PinError where another agent does."""
     state.mkdir(parents=True, exist_ok=True)
     file = (state / "lock").open("a+")
+    os.fchmod(file.fileno(), 0o600)  # who may open it may hold it
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -39,7 +39,8 @@ from daemon.flows.pipeline import FlowPipeline
 from daemon.flows.store import FlowStore
 from daemon.model import Directory
 from daemon.model.snapshot import Snapshot
-from daemon.settings import Settings, load
+from daemon.settings import Settings
+from daemon.settings_file import load
 from daemon.sources import Source, open_source
 from ebpf.datapath import Datapath
 from ebpf.errors import RemoraError

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from socketserver import TCPServer
 from threading import Thread
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, exposition
@@ -56,10 +57,13 @@ def _openmetrics(registry: CollectorRegistry) -> bytes:
 
 
 def serve(address: str, told: Exposition) -> Callable[[], None]:
-    """Serve /metrics on `host:port`; the returned function ends it. Raises RemoraError where the port is taken."""
+    """Serve /metrics on `host:port`, on all addresses where no host is named; the returned function ends it.
+
+    Raises RemoraError where the port is taken.
+    """
     host, _, port = address.rpartition(":")
     try:
-        server = _Server((host.strip("[]") or "127.0.0.1", int(port)), told)
+        server = _Server((host.strip("[]"), int(port)), told)
     except (OSError, ValueError, OverflowError) as error:
         hint = "free it, or name another with metrics_address in the settings"
         raise RemoraError(f"cannot serve metrics on {address}: {error}", hint) from error
@@ -82,8 +86,16 @@ class _Server(ThreadingHTTPServer):
         self.address_family = _family(address[0])
         super().__init__(address, _Handler)
 
+    def server_bind(self) -> None:
+        """Without the name of this host, for which the library's own would ask a name server that may be away."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, bool(self.server_address[0]))
+        TCPServer.server_bind(self)
+
 
 def _family(host: str) -> socket.AddressFamily:
+    if not host:
+        return socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
         return socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
     except ValueError:

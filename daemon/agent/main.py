@@ -17,7 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import settings
+from daemon import settings, settings_file
 from daemon.agent import logs
 from ebpf import capabilities
 from ebpf.errors import RemoraError, UnsupportedError
@@ -31,7 +31,7 @@ OURS = {"daemon", "ebpf", "bpf_programs"}
 def run(config: Path | None) -> None:
     """Run the agent until SIGTERM or SIGINT; raises RemoraError where it cannot start."""
     refuse_strangers()
-    loaded = settings.load(config)
+    loaded = settings_file.load(config)
     logs.begin(loaded)
     _give_up_power()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, never used here, starts one per processor
@@ -41,11 +41,19 @@ def run(config: Path | None) -> None:
         return datapath.Datapath(Path(loaded.bpffs), Path(loaded.state_dir), loaded.options(), found)
 
     try:
+        _shut_files(loaded)
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
             opening = starter.submit(opened, features.probe())  # here: beside imports each call waits for its turn
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
+
+
+def _shut_files(loaded: settings.Settings) -> None:
+    """What is written from here on is nobody else's; the socket's folder lets its group in."""
+    for folder in (Path(loaded.state_dir), Path(loaded.socket).parent):
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    os.umask(0o077)
 
 
 def _give_up_power() -> None:

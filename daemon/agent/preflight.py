@@ -19,7 +19,6 @@ from ebpf.errors import RemoraError
 
 NODE_PORTS = range(30000, 32768)  # the API server's default --service-node-port-range
 
-_INITIAL_CGROUP_NAMESPACE = 0xEFFFFFFB  # PROC_CGROUP_INIT_INO of the kernel: the namespace that sees the whole tree
 _SHOWN = 5  # devices that are named
 
 
@@ -84,8 +83,6 @@ def _cgroup(host: Host, settings: Settings) -> Iterator[Finding]:
         yield warn("cgroup v2", f"{folder} is not the root of the tree: other processes reach no Service", _NAMESPACE)
     else:
         yield ok("cgroup v2", f"{folder}{' (from the settings)' if settings.cgroup else ', the whole tree'}")
-    if _other_namespace(host):
-        yield warn("cgroup namespace", "not the host's: what is mounted here shows a part of the tree", _NAMESPACE)
 
 
 _NAMESPACE = "run the agent in the host's cgroup namespace, or name the host's root as `cgroup` in the settings"
@@ -94,11 +91,6 @@ _NAMESPACE = "run the agent in the host's cgroup namespace, or name the host's r
 def _mounts(host: Host) -> list[tuple[str, str]]:
     lines = (line.split() for line in host.text("/proc/self/mounts").splitlines())
     return [(fields[2], fields[1]) for fields in lines if len(fields) > 2]
-
-
-def _other_namespace(host: Host) -> bool:
-    link = host.path("/proc/self/ns/cgroup")
-    return link.is_symlink() and str(link.readlink()) != f"cgroup:[{_INITIAL_CGROUP_NAMESPACE}]"
 
 
 def _pins(host: Host, settings: Settings) -> Iterator[Finding]:

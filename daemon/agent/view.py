@@ -6,6 +6,7 @@ counters are a few hundred look-ups.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Histogram
 
 from daemon.agent import counters
+from daemon.agent.occupants import inside
 from daemon.agent.operate import Operate
 from daemon.agent.report import Reporter
 from daemon.agent.services_view import services
@@ -269,6 +271,10 @@ class View:
         agent = self._agent
         found = unreached(agent.source.snapshot.pods, agent.devices, agent.settings.node)
         return {(pod.namespace, pod.name) for pod in found}
+
+    async def inside(self) -> Mapping[int, pb.Inside]:
+        """Network namespace and processes behind each workload's device, by the device's number."""
+        return await asyncio.to_thread(inside, self._agent.devices)
 
     def maps(self) -> Sequence[pb.Map]:
         """Kernel maps and how full they are."""

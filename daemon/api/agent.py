@@ -94,7 +94,8 @@ class AgentService(remora_pb2_grpc.AgentServicer):
     async def ListEndpoints(
         self, request: remora_pb2.ListEndpointsRequest, context: Any
     ) -> remora_pb2.ListEndpointsResponse:
-        listed = listings.endpoints(self._view.directory, self._view.unreached())
+        inside = await self._view.inside()
+        listed = listings.endpoints(self._view.directory, self._view.unreached(), inside)
         return remora_pb2.ListEndpointsResponse(endpoints=listed)
 
     async def ListIdentities(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from daemon.model import HOST, WORLD, Directory, Workload
 from daemon.proto import remora_pb2
 
 
-def endpoints(directory: Directory, unreached: Collection[tuple[str, str]]) -> list[remora_pb2.Endpoint]:
+def endpoints(
+    directory: Directory, unreached: Collection[tuple[str, str]], inside: Mapping[int, remora_pb2.Inside]
+) -> list[remora_pb2.Endpoint]:
     """Every workload, those of this host first, then by namespace and name."""
     ordered = sorted(directory.workloads(), key=lambda one: (not one.ifindex, one.namespace, one.name, one.id))
-    return [_endpoint(one, (one.namespace, one.name) in unreached) for one in ordered]
+    return [_endpoint(one, (one.namespace, one.name) in unreached, inside.get(one.ifindex)) for one in ordered]
 
 
-def _endpoint(workload: Workload, unreached: bool) -> remora_pb2.Endpoint:
+def _endpoint(workload: Workload, unreached: bool, inside: remora_pb2.Inside | None) -> remora_pb2.Endpoint:
     return remora_pb2.Endpoint(
         number=workload.id,
         identity=workload.identity,
@@ -27,6 +29,7 @@ def _endpoint(workload: Workload, unreached: bool) -> remora_pb2.Endpoint:
         device=workload.device,
         ifindex=workload.ifindex,
         unreached=unreached,
+        inside=inside,
     )
 
 

@@ -104,6 +104,10 @@ class AgentView(Protocol):
         """Namespace and name of this host's pods that none of its devices leads to."""
         ...
 
+    async def inside(self) -> Mapping[int, remora_pb2.Inside]:
+        """Network namespace and processes behind each workload's device, by the device's number."""
+        ...
+
     def maps(self) -> Sequence[remora_pb2.Map]:
         """Kernel maps and how full they are."""
         ...

@@ -63,10 +63,10 @@ def demo(duration: str, keep: bool) -> int:
 def cleanup(config: Path | None) -> None:
     """Detach and unpin everything of remora on this host; the agent must be stopped."""
     with _explained("cleanup"):
-        from daemon import settings
+        from daemon.settings_file import load
         from ebpf import datapath
 
-        loaded = settings.load(config)
+        loaded = load(config)
         done = datapath.cleanup(Path(loaded.bpffs), Path(loaded.state_dir))
     for line in done:
         click.echo(line)

@@ -93,16 +93,17 @@ class Bundle:
 
     def fill(self, server: Server, entries: int, config: Path | None) -> None:
         """Ask agent and host for everything."""
-        from daemon import settings
         from daemon.agent.facts import facts
         from daemon.agent.host import this_host
+        from daemon.settings import Settings
+        from daemon.settings_file import load
         from ebpf.errors import RemoraError
 
         try:
-            loaded = settings.load(config)
+            loaded = load(config)
         except RemoraError as error:
             self.missing.append(str(error))
-            loaded = settings.Settings()
+            loaded = Settings()
         try:
             with connect(server) as client:
                 self._agent(client, entries)

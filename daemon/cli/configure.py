@@ -27,15 +27,21 @@ def command() -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def check(file: Path | None) -> None:
     """Read the settings of an agent (default: /etc/remora/config.yaml) and name a mistake by its line."""
-    from daemon import settings
+    from daemon.flows.metrics import MetricsError, parse
+    from daemon.settings_file import DEFAULT_PATH, load, refuse
     from ebpf.errors import RemoraError
 
+    named = file or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     try:
-        settings.load(file)
+        found = load(file)
+        try:
+            parse(found.metrics)
+        except MetricsError as error:
+            assert named, "the defaults are right"
+            refuse(named.read_text(), str(named), ("metrics", error.what.removeprefix("metrics: "), error.hint))
     except RemoraError as error:
         raise CliError(str(error)) from error
-    named = file or (settings.DEFAULT_PATH if settings.DEFAULT_PATH.exists() else None)
-    click.echo(f"{named}: no mistakes" if named else f"there is no {settings.DEFAULT_PATH}: the defaults are in force")
+    click.echo(f"{named}: no mistakes" if named else f"there is no {DEFAULT_PATH}: the defaults are in force")
 
 
 @command.command("view")

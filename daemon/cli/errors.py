@@ -6,6 +6,7 @@ a CliError here, with foreign errors (gRPC, sockets) translated in one place.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import IntEnum
 
 import click
@@ -18,6 +19,7 @@ class Exit(IntEnum):
     ERROR = 1
     USAGE = 2
     UNREACHABLE = 3
+    INTERRUPTED = 130  # as shells tell SIGINT
 
 
 class CliError(click.ClickException):
@@ -39,3 +41,8 @@ class UnreachableError(CliError):
     """No agent answers."""
 
     exit_code = int(Exit.UNREACHABLE)
+
+
+def endless(follows: bool = True) -> AbstractContextManager[object]:
+    """For what goes on until somebody ends it: there Ctrl-C is the end, and no failure."""
+    return suppress(KeyboardInterrupt) if follows else nullcontext()

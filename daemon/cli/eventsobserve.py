@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from daemon.cli import eventtext, jsonpb, options, times
 from daemon.cli.client import Client, connect
-from daemon.cli.errors import UsageError
+from daemon.cli.errors import UsageError, endless
 from daemon.cli.flowtext import enum_name, escape
 from daemon.cli.server import Server
 from daemon.cli.tables import columns
@@ -164,7 +164,7 @@ def _command(name: str, kind: Kind, text: str) -> click.Command:
 def _show(server: Server, kind: Kind, window: Window, printer: EventPrinter) -> None:
     request: Any = kind.request()
     window.fill(request)
-    with connect(server) as client:
+    with endless(window.follow), connect(server) as client:
         for answer in kind.ask(client, request):
             printer.write(answer)
             if window.follow:

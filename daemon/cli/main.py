@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Services steered in the kernel and every flow seen, beside any CNI.
 
-    Exit codes: 0 done, 1 failed or degraded, 2 wrong use, 3 agent not reachable.
+    Exit codes: 0 done, 1 failed or degraded, 2 wrong use, 3 agent not reachable, 130 interrupted.
     """
 
 
@@ -87,7 +87,7 @@ def run(arguments: list[str] | None = None) -> int:
         _complain(error.message)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return Exit.OK
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK

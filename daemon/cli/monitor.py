@@ -12,6 +12,7 @@ import click
 
 from daemon.cli import jsonpb, options, times
 from daemon.cli.client import connect
+from daemon.cli.errors import endless
 from daemon.cli.flowtext import escape
 from daemon.cli.server import Server
 from daemon.cli.tables import extra_text
@@ -26,7 +27,7 @@ from daemon.proto import remora_pb2
 def command(server: Server, last: int, stored: bool, output: str) -> None:
     """Raw datapath records as they come."""
     write = jsonpb.line if output == "json" else record_line
-    with connect(server) as client:
+    with endless(), connect(server) as client:
         for answer in client.agent.Monitor(remora_pb2.MonitorRequest(last=last, stored_only=stored)):
             if answer.lost:
                 click.echo(f"{answer.lost} records lost: this reader was too slow", err=True)

@@ -13,7 +13,7 @@ import grpc
 
 from daemon.cli import eventsobserve, inputfile, options, rawfilters, selection, times
 from daemon.cli.client import Client, connect, translate
-from daemon.cli.errors import CliError, UsageError
+from daemon.cli.errors import CliError, UsageError, endless
 from daemon.cli.flowtext import FlowText
 from daemon.cli.printer import FORMATS, PRINTERS, Printer
 from daemon.cli.server import Server
@@ -121,11 +121,12 @@ def run(ctx: click.Context, flags: Flags, window: Window) -> None:
         return
     request = requested(flags, window, filters)
     printer = _printer(flags)
-    for items in _items(flags, request):
-        for item in items:
-            printer.write(item)
-        if window.follow:
-            printer.out.flush()
+    with endless(window.follow):
+        for items in _items(flags, request):
+            for item in items:
+                printer.write(item)
+            if window.follow:
+                printer.out.flush()
     printer.close()
 
 

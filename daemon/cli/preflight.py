@@ -26,12 +26,12 @@ def command(config: Path | None, output: str) -> int:
 
     Works without an agent; root sees more. Exit codes: 0 ready (warnings allowed), 1 something is missing.
     """
-    from daemon import settings
     from daemon.agent.preflight import inspect, ready
+    from daemon.settings_file import load
     from ebpf.errors import RemoraError
 
     try:
-        findings = inspect(settings.load(config))
+        findings = inspect(load(config))
     except RemoraError as error:
         raise CliError(str(error)) from error
     if output == "json":

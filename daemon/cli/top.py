@@ -13,7 +13,7 @@ import click
 
 from daemon.cli import inputfile, observe, options, selection, times, trafficview
 from daemon.cli.client import connect
-from daemon.cli.errors import CliError, UsageError
+from daemon.cli.errors import CliError, UsageError, endless
 from daemon.cli.server import Server
 from daemon.cli.window import Window, window_options
 from daemon.flows.traffic import ORDERS, USUAL, Grouping, Line, Traffic
@@ -118,7 +118,8 @@ def top(ctx: click.Context, /, **given: Any) -> None:
         raise UsageError("remora top needs a terminal; --once prints one picture")
     from daemon.cli.screen import Screen  # curses only where there is a terminal
 
-    Screen(feed, traffic, grouping, given["sort"], given["rows"], interval).run()
+    with endless():
+        Screen(feed, traffic, grouping, given["sort"], given["rows"], interval).run()
 
 
 @click.group("flows")

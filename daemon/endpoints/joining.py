@@ -50,12 +50,12 @@ class Joined:
 
 
 def join(devices: Devices, pods: Iterable[Pod]) -> Joined:
-    """Of two pods with one address the first gets it. The node's own addresses belong to nobody here."""
+    """Of two pods with one address the first that stays gets it. The node's own addresses belong to nobody here."""
     claims = _Claims(devices.node_addresses)
     groups = _by_namespace(devices.devices)
     by_address = {address: key for key, group in groups.items() for device in group for address in device.addresses}
     parties: list[Party] = []
-    for pod in pods:
+    for pod in sorted(pods, key=lambda pod: pod.leaving):
         wanted = claimed(pod)
         key = next((by_address[address] for address in wanted if address in by_address), None)
         group = tuple(groups.pop(key, ())) if key is not None and claims.free(wanted) else ()

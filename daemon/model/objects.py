@@ -299,6 +299,11 @@ class Pod(KubeObject, frozen=True):
     status: PodStatus = PodStatus()
 
     @property
+    def leaving(self) -> bool:
+        """It is being deleted: what it claims may be another's already, while its end is not told yet."""
+        return bool(self.metadata.deletion_timestamp)
+
+    @property
     def addresses(self) -> tuple[str, ...]:
         """The pod's addresses as text: `podIPs`, or `podIP` where a manifest gives only that."""
         listed = tuple(entry.ip for entry in self.status.pod_ips)

@@ -176,13 +176,16 @@ class Inventory:
         held = self.pods[name] = Held(pod, addresses, named_ports(pod), local and bool(addresses))
         members.add(name)
         for address in addresses:
-            self._hold(address, sorted([*self.holders.get(address, ()), name]))
+            self._hold(address, sorted([*self.holders.get(address, ()), name], key=self._rank))
         if held.local:
             self.local[name] = held
             self.touched.add(name)
 
+    def _rank(self, name: Name) -> tuple[bool, Name]:
+        return self.pods[name].pod.leaving, name
+
     def _hold(self, address: bytes, holders: Collection[Name]) -> None:
-        """Who claims an address; the first has it. The others are told, in case they are of this node."""
+        """Who claims an address; the first has it, who is being deleted last. Others of this node are told."""
         before = self.holders.pop(address, ())
         self.dirty.add(address)
         if holders:

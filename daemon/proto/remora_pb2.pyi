@@ -686,7 +686,7 @@ class ListEndpointsResponse(_message.Message):
     def __init__(self, endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ...) -> None: ...
 
 class Endpoint(_message.Message):
-    __slots__ = ("number", "identity", "namespace", "name", "addresses", "labels", "owners", "device", "ifindex", "unreached")
+    __slots__ = ("number", "identity", "namespace", "name", "addresses", "labels", "owners", "device", "ifindex", "unreached", "inside")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -697,6 +697,7 @@ class Endpoint(_message.Message):
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     IFINDEX_FIELD_NUMBER: _ClassVar[int]
     UNREACHED_FIELD_NUMBER: _ClassVar[int]
+    INSIDE_FIELD_NUMBER: _ClassVar[int]
     number: int
     identity: int
     namespace: str
@@ -707,7 +708,30 @@ class Endpoint(_message.Message):
     device: str
     ifindex: int
     unreached: bool
-    def __init__(self, number: _Optional[int] = ..., identity: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., device: _Optional[str] = ..., ifindex: _Optional[int] = ..., unreached: _Optional[bool] = ...) -> None: ...
+    inside: Inside
+    def __init__(self, number: _Optional[int] = ..., identity: _Optional[int] = ..., namespace: _Optional[str] = ..., name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., labels: _Optional[_Iterable[str]] = ..., owners: _Optional[_Iterable[_Union[Owner, _Mapping]]] = ..., device: _Optional[str] = ..., ifindex: _Optional[int] = ..., unreached: _Optional[bool] = ..., inside: _Optional[_Union[Inside, _Mapping]] = ...) -> None: ...
+
+class Inside(_message.Message):
+    __slots__ = ("netns", "occupants")
+    NETNS_FIELD_NUMBER: _ClassVar[int]
+    OCCUPANTS_FIELD_NUMBER: _ClassVar[int]
+    netns: str
+    occupants: _containers.RepeatedCompositeFieldContainer[Occupant]
+    def __init__(self, netns: _Optional[str] = ..., occupants: _Optional[_Iterable[_Union[Occupant, _Mapping]]] = ...) -> None: ...
+
+class Occupant(_message.Message):
+    __slots__ = ("pid", "comm", "cgroup", "container", "unit")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    COMM_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    pid: int
+    comm: str
+    cgroup: str
+    container: str
+    unit: str
+    def __init__(self, pid: _Optional[int] = ..., comm: _Optional[str] = ..., cgroup: _Optional[str] = ..., container: _Optional[str] = ..., unit: _Optional[str] = ...) -> None: ...
 
 class Owner(_message.Message):
     __slots__ = ("kind", "name")

@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import yaml
 from daemon.connectivity import cluster_objects
 from daemon.connectivity.cluster import AGENTS
 from daemon.connectivity.objects import PODS
-from daemon.settings import Settings, parse
+from daemon.settings import Settings
+from daemon.settings_file import parse
 from daemon.sources.kubernetes.resources import RESOURCES
 from ebpf.capabilities import AGENT
 
@@ -162,6 +164,12 @@ def test_the_agent_finds_in_the_pod_what_its_settings_name() -> None:
     assert str(Path(Settings().bpffs).parent) in mounts
     assert {one["name"] for one in POD["volumes"]} == set(mounts.values())
     assert {"name": "REMORA_NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}} in agent["env"]
+
+
+def test_the_image_is_of_this_version() -> None:
+    version = tomllib.loads((FOLDER.parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    (image,) = documents(FOLDER / "base" / "kustomization.yaml")[0]["images"]
+    assert (image["name"], image["newTag"]) == (POD["containers"][0]["image"], version)
 
 
 def test_prometheus_finds_the_agents() -> None:

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from daemon import sample
-from daemon.settings import Settings, parse
+from daemon.settings import Settings
+from daemon.settings_file import parse
 from ebpf.capabilities import AGENT
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"

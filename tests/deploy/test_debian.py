@@ -31,9 +31,10 @@ def copy_of_the_source(target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(root: None) -> Iterator[Machine]:
-    """`make install` was done, the service is enabled; `make deb` too."""
+    """`make install` was done from a clone that only root may read, the service is enabled; `make deb` too."""
     with debian() as machine:
         copy_of_the_source(machine.root / "src")
+        machine.prepare("chmod", "-R", "go=", "/src")
         machine.prepare("make", "-C", "/src", "install")
         machine.prepare("make", "-C", "/src", "deb")
         machine.prepare("systemctl", "enable", "remora")
@@ -83,6 +84,12 @@ def test_the_enabled_service_is_up_after_boot_and_is_asked_and_scraped(machine: 
     assert "web" in flow(machine)
     assert "hubble_flows_processed_total{" in machine.run("python3", "-c", SCRAPE)
     assert "failed" not in machine.journal
+
+
+def test_the_group_may_ask_and_others_are_told_why_not(machine: Machine) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--clear-groups")
+    assert "healthy" in machine.run(*nobody, "--regid=remora", "remora", "status")
+    machine.run(*nobody, "--regid=65534", "remora", "status", ok=(3,))
 
 
 def test_the_sandbox_is_in_force(machine: Machine) -> None:
@@ -144,6 +151,8 @@ def test_the_package_installs_runs_and_leaves_nothing(installed: Machine) -> Non
             other.run("systemctl", "enable", "--now", "remora")
             assert "healthy" in other.run("remora", "status")
             assert "hubble_flows_processed_total" in other.run("python3", "-c", SCRAPE)
+            nobody = ("setpriv", "--reuid=65534", "--regid=remora", "--clear-groups")
+            assert "healthy" in other.run(*nobody, "remora", "status")
             other.run("dpkg", "--purge", "remora")
             assert "remora" not in other.run("ls", "/sys/fs/bpf")
             gone = "/opt/remora /etc/remora /run/remora /usr/bin/remora /etc/systemd/system/*/remora*"

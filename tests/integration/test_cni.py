@@ -131,6 +131,11 @@ def test_a_pod_with_a_veth_is_found_named_seen_and_served(pods: Pods) -> None:
     (flow, *_) = pods.agent.until(seen)
     assert flow["destination"]["namespace"] == "shop"
     assert flow["IP"]["destination"] == pods.address("server")
+    server = pods.endpoints()["server"]["inside"]
+    assert server["netns"] == Path(pods.node.spaces["server"].path).name
+    (process,) = server["occupants"]
+    assert process["comm"].startswith("python")
+    assert process["cgroup"] == Path(f"/proc/{process['pid']}/cgroup").read_text().split("0::")[1].strip()
 
 
 @pytest.mark.parametrize("pods", ["macvlan"], indirect=True)

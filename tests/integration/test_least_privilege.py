@@ -53,6 +53,16 @@ def test_the_agent_keeps_seven_capabilities_in_every_thread_and_cannot_gain_more
     assert "failed" not in agent.log
 
 
+def test_what_the_agent_writes_is_nobody_elses_while_the_folder_lets_the_group_of_the_socket_in(
+    town: tuple[TestNode, AgentProcess],
+) -> None:
+    _, agent = town
+    files = {path.name: path.stat().st_mode & 0o777 for path in agent.state.iterdir()}
+    assert files.keys() >= {"lock", "build.json"}
+    assert not [name for name, mode in files.items() if mode & 0o077], files
+    assert agent.state.stat().st_mode & 0o055 == 0o055
+
+
 def test_the_compiler_has_a_set_of_its_own() -> None:
     code = (
         "from ebpf.capabilities import COMPILER, held, keep_only; keep_only(COMPILER); print(held());"

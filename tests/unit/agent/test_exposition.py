@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -70,6 +71,23 @@ def test_the_answer_is_packed_for_who_can_unpack_it(url: str) -> None:
 def test_other_paths_are_not_there(url: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         _ask(url.replace("/metrics", "/other"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_without_a_host_all_addresses_of_both_families_are_served(host: str) -> None:
+    port = _free_port()
+    end = serve(f":{port}", Exposition([_flows], [Own()]))
+    try:
+        assert b"flows_total 3\n" in _ask(f"http://{host}:{port}/metrics")[1]
+    finally:
+        end()
+
+
+def test_serving_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": asked.append(name) or name)
+    serve(f"0.0.0.0:{_free_port()}", Exposition([], []))()
+    assert asked == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:notaport", "127.0.0.1:99999", "no.such.host.invalid:1"])

@@ -25,6 +25,18 @@ SECRET = "s3cr3tS3CR3Ts3cr3t"
         json.dumps({"message": f"-----BEGIN EC PRIVATE KEY-----\n{SECRET}\n"}),
         f"x eyJhbGciOiJSUzI1NiIs.{SECRET}.{SECRET} y",
         f"MY_DB_PASSWORD='{SECRET} {SECRET}'",
+        f"remora --token {SECRET} agent",
+        f"authorization: AWS4 {SECRET}",
+        f"Cookie: a=b; session={SECRET}",
+        f'{{"password": "with \\" a quote {SECRET}"}}',
+        f"password: 'it''s {SECRET}'",
+        f"users:\n- password: |-\n    first\n\n    {SECRET}\n  name: x\n",
+        f"  token:\n      {SECRET}\n",
+        f"privateKey: {SECRET}",
+        f"ssl.passphrase={SECRET}",
+        f"postgres://user:p@{SECRET}@10.0.0.1/shop",
+        f"the server refused the token {SECRET}, asking anew",
+        json.dumps({"message": f'password "{SECRET}" was wrong'}),
     ],
 )
 def test_a_credential_is_taken_out(text: str) -> None:
@@ -41,6 +53,10 @@ def test_a_credential_is_taken_out(text: str) -> None:
         "services: 3 backends: 4, tokens are never told",
         '{"key": {"addr": [0, 0, 4294901760, 335544330]}}',
         'remora_map_entries{map="services"} 12.0',
+        "token file /var/run/secrets/kubernetes.io/serviceaccount/token is empty",
+        "the credential plugin /usr/local/bin/aws-iam-authenticator-v0.6 ended with 1",
+        "the token was refused; asked for again in 3 s",
+        "password:\nname: x\n",
     ],
 )
 def test_what_is_no_credential_stays(text: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from daemon.agent.serving import listener, peer
 from daemon.api import Listener
-from daemon.settings import Settings, SettingsError, load
+from daemon.settings import Settings, SettingsError
+from daemon.settings_file import load
 
 CERTIFICATE = {"tls_cert_file": "/tls/node.crt", "tls_key_file": "/tls/node.key"}
 

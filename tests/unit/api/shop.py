@@ -108,6 +108,10 @@ class FakeView:
     def unreached(self) -> Collection[tuple[str, str]]:
         return set()
 
+    async def inside(self) -> Mapping[int, remora_pb2.Inside]:
+        occupant = remora_pb2.Occupant(pid=1200, comm="server", container="0123456789abcdef" * 4)
+        return {16: remora_pb2.Inside(netns="frontend", occupants=[occupant])}
+
     def maps(self) -> Sequence[remora_pb2.Map]:
         return [
             remora_pb2.Map(name="services", type="hash", entries=2, max_entries=65_536, purpose="frontend to service"),

@@ -125,6 +125,13 @@ def test_endpoints_carry_names_addresses_and_devices(agent: remora_pb2_grpc.Agen
     assert listed == [("backend-1", ["10.0.1.2"], "veth17", 301), ("frontend", ["10.0.1.1"], "veth16", 300)]
 
 
+def test_endpoints_lead_to_namespaces_processes_and_containers(agent: remora_pb2_grpc.AgentStub) -> None:
+    backend, frontend = agent.ListEndpoints(remora_pb2.ListEndpointsRequest(), timeout=5).endpoints
+    assert frontend.inside.netns == "frontend"
+    assert [(one.pid, one.comm, one.container[:4]) for one in frontend.inside.occupants] == [(1200, "server", "0123")]
+    assert not backend.HasField("inside")
+
+
 def test_identities_count_their_endpoints_and_name_the_reserved(agent: remora_pb2_grpc.AgentStub) -> None:
     answer = agent.ListIdentities(remora_pb2.ListIdentitiesRequest(), timeout=5)
     listed = [(one.number, one.name, one.endpoints) for one in answer.identities]

@@ -21,7 +21,12 @@ def pods(draw: st.DrawFn) -> tuple[Pod, ...]:
     names = draw(st.lists(st.sampled_from("abcdef"), unique=True).map(sorted))
     return tuple(
         Pod(
-            ObjectMeta(name, "shop", {"app": draw(st.sampled_from(["x", "y"]))}),
+            ObjectMeta(
+                name,
+                "shop",
+                {"app": draw(st.sampled_from(["x", "y"]))},
+                deletion_timestamp=draw(st.sampled_from(["", "", "2026-01-01T00:00:00Z"])),
+            ),
             PodSpec(host_network=draw(st.integers(0, 9)) == 0),
             PodStatus(
                 draw(st.sampled_from(["Running", "Running", "Running", "Failed"])),

@@ -53,7 +53,14 @@ class FakeMap:
 def pod(name: str, *ips: str, namespace: str = "shop", labels: dict[str, str] | None = None, **more: Any) -> Pod:
     status = PodStatus(phase=more.get("phase", "Running"), pod_ips=tuple(map(PodIP, ips)))
     spec = PodSpec(host_network=more.get("host_network", False))
-    return Pod(ObjectMeta(name, namespace, labels or {"app": name}, more.get("owners", ())), spec, status)
+    meta = ObjectMeta(
+        name,
+        namespace,
+        labels or {"app": name},
+        more.get("owners", ()),
+        deletion_timestamp=more.get("deleted", ""),
+    )
+    return Pod(meta, spec, status)
 
 
 def device(index: int, *ips: str, netns: str = "", inode: int = 0) -> Device:
@@ -134,6 +141,15 @@ def test_of_two_running_pods_with_one_address_the_first_gets_it_and_the_contest_
     changes = agent.apply(devices(), pod("a", "10.1.0.5"), pod("b", "10.1.0.5", "10.1.0.6"))
     assert (agent.at("10.1.0.5").name, agent.at("10.1.0.6").name) == ("a", "b")
     assert changes.contested == (ip_address("10.1.0.5"),)
+
+
+def test_a_pod_that_is_being_deleted_yields_its_address_to_the_next_one() -> None:
+    agent = Agent()
+    old, new = pod("a", "10.1.0.5", deleted="2026-01-01T00:00:00Z"), pod("b", "10.1.0.5")
+    agent.apply(devices(device(7, "10.1.0.5", netns="x")), old)
+    assert agent.at("10.1.0.5").name == "a"
+    agent.apply(devices(device(7, "10.1.0.5", netns="x")), old, new)
+    assert (agent.at("10.1.0.5").name, agent.at("10.1.0.5").device) == ("b", "veth7")
 
 
 def test_an_address_that_is_none_is_skipped() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from daemon.policy import FIRST_CLASS, Action
 from daemon.policy.classes import EMPTY_MAX
@@ -148,4 +149,14 @@ def test_of_two_pods_with_one_address_the_first_has_it_whoever_came_first() -> N
     asked = Evaluator(compiler.compile(snapshot_of([*CLUSTER, early, late, FROM_B]))[-1])
     assert not asked.outcome(Packet(pack("10.0.0.50"), pack("10.0.0.1"), 6, 80)).passes
     asked = Evaluator(compiler.compile(snapshot_of([*CLUSTER, early, FROM_B]))[-1])
+    assert asked.outcome(Packet(pack("10.0.0.50"), pack("10.0.0.1"), 6, 80)).passes
+
+
+def test_of_two_pods_with_one_address_the_one_that_is_being_deleted_yields() -> None:
+    leaving = pod("x/c", "10.0.0.50", {"app": "c"})
+    leaving = replace(leaving, metadata=replace(leaving.metadata, deletion_timestamp="2026-01-01T00:00:00Z"))
+    compiler = PolicyCompiler(HERE)
+    compiler.compile(snapshot_of([*CLUSTER, leaving, FROM_B]))
+    new = pod("x/z", "10.0.0.50", {"app": "b"})
+    asked = Evaluator(compiler.compile(snapshot_of([*CLUSTER, leaving, new, FROM_B]))[-1])
     assert asked.outcome(Packet(pack("10.0.0.50"), pack("10.0.0.1"), 6, 80)).passes

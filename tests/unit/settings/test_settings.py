@@ -8,7 +8,8 @@ import pytest
 
 from daemon.agent.reload import taken_over
 from daemon.cli.main import run
-from daemon.settings import Settings, SettingsError, load, parse
+from daemon.settings import Settings, SettingsError
+from daemon.settings_file import load, parse
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,23 @@ from daemon.settings import Settings, SettingsError, load, parse
         ("\n\nmetrics_adress: ''\n", "file:3: .*unknown field `metrics_adress`; did you mean metrics_address"),
         ("services: 0\n", "file:1: services: Expected `int` >= 1"),
         ("a: [1\n", "file:2: no YAML"),
-        ("source: cloud\n", "file:1: source: Invalid enum value"),
+        ("source: cloud\n", "file:1: source: Invalid enum value 'cloud'; write one of 'folder', 'kubernetes'"),
+        ("xdp: off\n", "file:1: xdp: Expected `str`, got `bool`; write one of 'off', 'auto', 'native', 'generic'"),
+        ("xdp_devices: {eth0: fast}\n", "file:1: .*; write one of 'off', 'auto'"),
+        ("zone: a\nservices: 99999999999\n", "file:2: services: Expected `int` <="),
+        ("zone: a\nxdp: auto\nzone: b\n", "file:3: zone stands here a second time"),
+        ("node_labels:\n  a: x\n  a: y\n", "file:3: a stands here a second time"),
+        ("zone: a\nmetrics_address: 9965\n", "file:2: metrics_address: Expected `str`"),
+        ("zone: a\nmetrics_address: nowhere\n", "file:2: metrics_address: 'nowhere' is no host:port"),
+        ("healthz_address: 127.0.0.1:99999\n", "file:1: healthz_address: '127.0.0.1:99999' is no host:port"),
+        ("zone: a\nproxymode_address: '::1:80'\n", "file:2: proxymode_address: '::1:80' is no host:port"),
+        ("zone: a\nlisten_address: :4244\n", "file:2: listen_address: would serve every flow .* plain text"),
+        ("zone: a\ntls_key_file: /k\n", "file:2: tls_key_file: .* only of use together; set both"),
+        ("zone: a\ntls_client_ca_files: [/c]\n", "file:2: tls_client_ca_files: needs tls_cert_file"),
+        ("zone: a\nsnat_ports: 5-2\n", "file:2: snat_ports: 5-2 is no range of ports; write 10000-29999"),
+        ("zone: a\nnodeport_addresses: [10.0.0.0/33]\n", "file:2: nodeport_addresses: .*10.0.0.0/33"),
+        ("zone: a\napi_server: 192.0.2.10:6443\n", "file:2: api_server: .*; write https://host:6443"),
+        ("zone: a\nbpffs: pins\n", "file:2: bpffs: 'pins' is no absolute path; begin it with /"),
     ],
 )
 def test_a_mistake_is_named_by_its_line(text: str, words: str) -> None:
@@ -28,6 +45,13 @@ def test_a_mistake_is_named_by_its_line(text: str, words: str) -> None:
 
 def test_an_empty_file_means_the_defaults() -> None:
     assert parse("", "file") == parse("# nothing\n", "file") == Settings()
+
+
+def test_addresses_in_all_their_forms_are_taken() -> None:
+    for server in ("https://10.0.0.1:6443", "https://[fd00::1]:6443/", "https://rancher.example/k8s/clusters/c-1"):
+        assert parse(f"api_server: {server}\n", "file").api_server == server
+    for address in (":9965", "0.0.0.0:9965", "'[::1]:9965'", "localhost:9965", "'[fe80::1%eth0]:9965'"):
+        assert parse(f"metrics_address: {address}\n", "file").metrics_address == address.strip("'")
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
@@ -50,6 +74,9 @@ def test_the_check_says_yes_or_names_the_line(tmp_path: Path, capsys: pytest.Cap
     path.write_text("flow_capacity: 1000\nzone: [1]\n")
     assert run(["config", "check", str(path)]) == 1
     assert f"{path}:2: zone: Expected `str`, got `array`" in capsys.readouterr().err
+    path.write_text("zone: a\nmetrics: [drops]\n")
+    assert run(["config", "check", str(path)]) == 1
+    assert f"{path}:2: metrics: 'drops'" in capsys.readouterr().err
 
 
 def test_a_reload_takes_what_it_can_and_says_what_needs_a_restart(caplog: pytest.LogCaptureFixture) -> None:
