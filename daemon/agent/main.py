@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from daemon import settings
 from daemon.agent import logs
-from ebpf import capabilities
+from ebpf import capabilities, memory
 from ebpf.errors import RemoraError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(config: Path | None) -> None:
     loaded = settings.load(config)
     logs.begin(loaded)
     _give_up_power()
+    memory.keep_little()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, never used here, starts one per processor
     from ebpf import datapath, features  # in this thread: two that import the same modules at once may block each other
 
@@ -69,10 +70,9 @@ async def _serve(loaded: settings.Settings, config: Path | None, opening: Future
 def refuse_strangers() -> None:
     """Our import names are plain words; raise UnsupportedError where another distribution claims one of them."""
     for distribution in distributions():
-        name = distribution.metadata["Name"] or ""
         claimed = OURS & set((distribution.read_text("top_level.txt") or "").split())
-        if claimed and name.lower() != "remora":
+        if claimed and (distribution.metadata["Name"] or "").lower() != "remora":
             raise UnsupportedError(
-                f"the package {name} also provides {', '.join(sorted(claimed))}",
+                f"the package {distribution.metadata['Name']} also provides {', '.join(sorted(claimed))}",
                 "install remora into an environment of its own",
             )
