@@ -7,7 +7,6 @@ thread, and a thread that is there already would keep them.
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import signal
@@ -44,6 +43,8 @@ def run(config: Path | None) -> None:
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
             opening = starter.submit(opened, features.probe())  # here: beside imports each call waits for its turn
+            import asyncio  # while the compiler works
+
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
@@ -57,6 +58,8 @@ def _give_up_power() -> None:
 
 
 async def _serve(loaded: settings.Settings, config: Path | None, opening: Future[Datapath]) -> None:
+    import asyncio
+
     from daemon.agent.agent import Agent  # while the compiler works
 
     agent = Agent(loaded, config, await asyncio.wrap_future(opening))
