@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import stat
-from difflib import get_close_matches
 from enum import Enum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -355,6 +354,8 @@ def _unknown(what: str) -> str:
 
 def _hint(field: str) -> str:
     """The setting that was meant, where one is near."""
+    from difflib import get_close_matches
+
     known = Settings.__struct_fields__
     near = get_close_matches(field, known, 1) if field not in known else []
     return f"did you mean {near[0]}?" if near else ""
