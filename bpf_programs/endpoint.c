@@ -189,10 +189,10 @@ static inline int packet_out(struct __sk_buff *skb, struct desk *desk, struct pa
 	course->way = course->reason = course->made.hairpin = 0;
 	connection_key(&key, p, skb->ifindex, true);
 	c = connections.lookup(&key);
-	if (!c || c->detoured || begins(p))
+	if (!c || c->detoured || begins(p)) {
 		detoured(skb, p, &key, course);
-	if (course->way == DETOUR_TAKEN)
-		c = connections.lookup(&key);
+		c = connections.lookup(&key); /* also where nothing changed: the verifier has fewer ways to follow */
+	}
 	if (c && reopens(c, p, true))
 		c = 0;
 	news->reason = course->reason;

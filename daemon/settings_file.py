@@ -11,7 +11,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -129,6 +128,8 @@ def _unknown(what: str) -> str:
 
 def _hint(field: str) -> str:
     """What a setting may say, where that is a closed set; for one that is not known, the one that was meant."""
+    from difflib import get_close_matches
+
     known = Settings.__struct_fields__
     if (setting := _top(field)) in known:
         words = list(_words(get_type_hints(Settings)[setting]))

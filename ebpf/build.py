@@ -11,8 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ _LOG_LINES = 25
 _ONE_PASS = ("-Xclang", "-disable-llvm-passes")  # BCC optimizes by itself; twice takes twice the time
 _OF_A_BUILD = (libbpf.MapType.RINGBUF, libbpf.MapType.PROG_ARRAY)  # kinds that hold no state
 _NO_TYPES = "-fno-strict-aliasing"  # what LLVM learns from types takes a tenth of its time and saves no instruction
+_MADE = ("maps", "missing")  # what the compiler tells
 _COMPILE_TIMEOUT = 120  # seconds; a build takes about one
 
 
@@ -130,40 +129,29 @@ def _request(unit: Unit, programs: Path, flags: list[str], pins: Path) -> dict[s
 
 
 def _compile(requests: list[dict[str, Any]], pins: Path) -> dict[str, Any]:
-    """The maps, then all other units side by side, each by a compiler of its own; what they made, together."""
-    made: dict[str, Any] = {"maps": {}, "missing": {}}
+    """What the compiler made of all requests, together; raises CompileError or VerifierError."""
     try:
-        with ThreadPoolExecutor(len(requests), "remora-compiler") as threads, ExitStack() as stack:
-            children = [stack.enter_context(_child()) for _ in requests]
-            replies = [_reply(children[0], requests[0]), *threads.map(_reply, children[1:], requests[1:])]
+        replies = _asked(requests)
     except BaseException:
         bpffs.remove_tree(pins)
         raise
-    for reply in replies:
-        for what, known in made.items():
-            known.update(reply[what])
-    return made
+    return {what: {name: told for reply in replies for name, told in reply[what].items()} for what in _MADE}
 
 
-def _child() -> subprocess.Popen[str]:
-    """A compiler that gets itself ready and waits for its request."""
+def _asked(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     environment = {**os.environ, "BCC_KERNEL_SOURCE": str(ROOT / "include" / "shim"), "PYTHONPATH": _search_path()}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "ebpf.compiler"], env=environment, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def _reply(child: subprocess.Popen[str], request: dict[str, Any]) -> dict[str, Any]:
-    """What a compiler made; raises CompileError or VerifierError."""
-    try:
-        answer, log = child.communicate(json.dumps(request), timeout=_COMPILE_TIMEOUT)
-    except subprocess.TimeoutExpired as error:
-        child.kill()
-        raise CompileError(f"the compiler did not finish in {_COMPILE_TIMEOUT} s") from error
+    ) as child:  # fmt: skip
+        try:
+            answer, log = child.communicate(json.dumps(requests), timeout=_COMPILE_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            child.kill()
+            raise CompileError(f"the compiler did not finish in {_COMPILE_TIMEOUT} s") from error
     if child.returncode:
         raise _failure(child.returncode, log)
-    return dict(json.loads(answer))
+    return list(json.loads(answer))
 
 
 def _search_path() -> str:

@@ -5,8 +5,10 @@ programs, pins programs and ring buffers, writes down what it made, and is gone.
 Maps with state are pinned by their declarations in maps.h, so that a new build
 finds and keeps them.
 
-Reads a JSON request on standard input (see Request), writes a JSON reply on
-standard output; the compiler's and the verifier's words go to standard error.
+Reads a JSON list of requests on standard input (see Request), writes a JSON list
+of what it made on standard output; the compiler's and the verifier's words go to
+standard error. The first request is done before the others, which copies of this
+process do side by side: each has Python and LLVM at hand without starting them.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ from __future__ import annotations
 import ctypes as ct
 import errno
 import json
+import os
+import signal
 import sys
+import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ebpf import capabilities, libbpf, symbols
 from ebpf.errors import KernelError
@@ -27,6 +33,7 @@ from ebpf.programs import PROGRAMS, Program
 
 VERIFIER_REFUSED = 3
 """exit code: a program that is needed was refused by the kernel"""
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +46,72 @@ class Request:
     pins: str
 
 
+class _FailedError(Exception):
+    """A request could not be done; why is written to standard error."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 def main() -> int:
     """Compile, load, pin and report; the exit code is 0, 1 (compiler) or VERIFIER_REFUSED."""
     capabilities.keep_only(capabilities.COMPILER)
     symbols.shorten()
-    from bcc import BPF  # here, not above: the contract is read by who has no BCC, and the request takes its time
+    import bcc  # noqa: F401  # here: the contract is read by who has no BCC, and the requests take their time
 
-    request = Request(**json.load(sys.stdin))
+    first, *others = [Request(**one) for one in json.load(sys.stdin)]
+    try:
+        replies = [_make(first), *_side_by_side(others)]
+    except _FailedError as failed:
+        return failed.code
+    json.dump(replies, sys.stdout)
+    return 0
+
+
+def _side_by_side(requests: list[Request]) -> Iterator[dict[str, Any]]:
+    """What copies of this process make, one for each request. Where one fails the others end with this process."""
+    for pid, reply, log in [_copy(request) for request in requests]:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        log.seek(0)
+        reply.seek(0)
+        print(log.read(), end="", file=sys.stderr)
+        if code:
+            raise _FailedError(code)
+        yield json.load(reply)
+
+
+def _copy(request: Request) -> tuple[int, IO[str], IO[str]]:
+    """A copy that works on a request: its process, and the files that it writes its reply and its complaints to."""
+    reply, log = (os.fdopen(os.memfd_create(name), "w+") for name in ("reply", "log"))
+    pid = os.fork()
+    if pid:
+        return pid, reply, log
+    code = 1
+    try:
+        ct.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.dup2(log.fileno(), sys.stderr.fileno())
+        json.dump(_make(request), reply)
+        reply.flush()
+        code = 0
+    except _FailedError as failed:
+        code = failed.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _make(request: Request) -> dict[str, Any]:
+    """Do a request; the maps that it knows, and which programs that can be missing are. Raises _FailedError."""
+    from bcc import BPF
+
     try:
         module = BPF(text=request.text, cflags=request.cflags)
     except Exception as error:
         print(error, file=sys.stderr)
-        return 1
+        raise _FailedError(1) from error
     missing: dict[str, str] = {}
     for program in PROGRAMS:
         if program.name not in request.programs:
@@ -61,10 +122,9 @@ def main() -> int:
             if not program.optional:
                 _explain(request, program)
                 print(f"program {program.name}: {error}", file=sys.stderr)
-                return VERIFIER_REFUSED
+                raise _FailedError(VERIFIER_REFUSED) from error
             missing[program.name] = str(error)
-    json.dump({"maps": _maps(module), "missing": missing}, sys.stdout)
-    return 0
+    return {"maps": _maps(module), "missing": missing}
 
 
 def _explain(request: Request, program: Program) -> None:

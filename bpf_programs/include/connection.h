@@ -26,9 +26,10 @@ static inline void copy_address(u32 *to, const u32 *from)
 	to[3] = from[3];
 }
 
+/* One way whatever differs: of four ways to "no" the verifier would follow each, from there to the program's end. */
 static inline bool same_address(const u32 *a, const u32 *b)
 {
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
 }
 
 /* IP bytes of a frame on the wire, where each segment has headers of its own. */

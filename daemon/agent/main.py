@@ -7,7 +7,6 @@ thread, and a thread that is there already would keep them.
 
 from __future__ import annotations
 
-import asyncio
 import grp
 import os
 import signal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from daemon import settings, settings_file
 from daemon.agent import logs
-from ebpf import capabilities
+from ebpf import capabilities, memory
 from ebpf.errors import RemoraError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def run(config: Path | None) -> None:
     loaded = settings_file.load(config)
     logs.begin(loaded)
     _give_up_power()
+    memory.keep_little()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's algebra, never used here, starts one per processor
     from ebpf import datapath, features  # in this thread: two that import the same modules at once may block each other
 
@@ -44,6 +44,8 @@ def run(config: Path | None) -> None:
         _shut_files(loaded)
         with ThreadPoolExecutor(1, thread_name_prefix="remora-start") as starter:
             opening = starter.submit(opened, features.probe())  # here: beside imports each call waits for its turn
+            import asyncio  # while the compiler works
+
             asyncio.run(_serve(loaded, config, opening))
     except OSError as error:
         raise RemoraError(f"the agent cannot start: {error}") from error
@@ -64,6 +66,8 @@ def _give_up_power() -> None:
 
 
 async def _serve(loaded: settings.Settings, config: Path | None, opening: Future[Datapath]) -> None:
+    import asyncio
+
     from daemon.agent.agent import Agent  # while the compiler works
 
     agent = Agent(loaded, config, await asyncio.wrap_future(opening))
@@ -77,10 +81,9 @@ async def _serve(loaded: settings.Settings, config: Path | None, opening: Future
 def refuse_strangers() -> None:
     """Our import names are plain words; raise UnsupportedError where another distribution claims one of them."""
     for distribution in distributions():
-        name = distribution.metadata["Name"] or ""
         claimed = OURS & set((distribution.read_text("top_level.txt") or "").split())
-        if claimed and name.lower() != "remora":
+        if claimed and (distribution.metadata["Name"] or "").lower() != "remora":
             raise UnsupportedError(
-                f"the package {name} also provides {', '.join(sorted(claimed))}",
+                f"the package {distribution.metadata['Name']} also provides {', '.join(sorted(claimed))}",
                 "install remora into an environment of its own",
             )

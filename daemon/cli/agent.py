@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 
-from daemon.cli import times
 from daemon.cli.errors import CliError, UsageError
 
 
@@ -48,6 +47,8 @@ def agent(config: Path | None) -> None:
 @click.option("--keep", is_flag=True, help="Leave everything running afterwards, for exploring.")
 def demo(duration: str, keep: bool) -> int:
     """A small shop of namespaces on this host, with traffic and the live view; cleans up."""
+    from daemon.cli import times
+
     try:
         seconds = times.duration_ns(duration) / 1e9
     except ValueError as error:

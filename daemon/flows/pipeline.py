@@ -24,7 +24,6 @@ from daemon.flows.l7 import (
     PayloadRecord,
     TlsMessage,
     Unanswered,
-    decode_dns,
     decode_http,
     decode_tls,
 )
@@ -152,6 +151,8 @@ class FlowPipeline:
     def _decoded(self, payload: PayloadRecord, record: FlowRecord) -> tuple[L7Message, ...]:
         match payload.kind:
             case PayloadKind.DNS:
+                from daemon.flows.l7.dns import decode_dns
+
                 query = decode_dns(payload.data)
                 return (self._dns(record, query, payload.row),) if query else ()
             case PayloadKind.HTTP_REQUEST | PayloadKind.HTTP_RESPONSE:

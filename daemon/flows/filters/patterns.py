@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import re2
-
 from daemon.flows.filters.errors import FilterError, quoted
 from daemon.proto import flow_pb2
 
@@ -51,15 +49,20 @@ def searcher(patterns: Iterable[str], describe: Callable[[str, str], str]) -> Ca
     for pattern in patterns:
         try:
             compiled.append(_compile(pattern))
-        except re2.error as error:
-            raise FilterError(describe(pattern, f"error parsing regexp: {_reason(error)}")) from error
+        except FilterError as error:
+            raise FilterError(describe(pattern, str(error))) from error
     return lambda text: any(expression.search(text) for expression in compiled)
 
 
 def _compile(pattern: str) -> Any:
+    import re2  # here, not above: a megabyte, and most agents are never asked for a pattern
+
     options = re2.Options()
     options.log_errors = False
-    return re2.compile(pattern, options)
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        raise FilterError(f"error parsing regexp: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -2,10 +2,11 @@
 
 Heads come from the network, so everything here takes any bytes: garbage is counted and forgotten, and every table has
 a limit.
+
+`decode_dns` is not among these names: `l7.dns` brings dnspython, two megabytes, and is imported with the first message.
 """
 
 from daemon.flows.l7.assembly import Assembler, PayloadRecord
-from daemon.flows.l7.dns import decode_dns
 from daemon.flows.l7.http import decode_http, redact_url
 from daemon.flows.l7.messages import REDACTED, DnsMessage, HttpMessage, L7Message, TlsMessage
 from daemon.flows.l7.pairing import Pairing, PairingStats, Unanswered
@@ -24,7 +25,6 @@ __all__ = [
     "PayloadRecord",
     "TlsMessage",
     "Unanswered",
-    "decode_dns",
     "decode_http",
     "decode_tls",
     "redact_url",

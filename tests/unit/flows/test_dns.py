@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.flows.l7 import DnsMessage, decode_dns
+from daemon.flows.l7 import DnsMessage
+from daemon.flows.l7.dns import decode_dns
 from tests.unit.flows.samples import dns_answer, dns_query
 
 

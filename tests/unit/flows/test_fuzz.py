@@ -12,8 +12,9 @@ import tracemalloc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.flows.l7 import PayloadRecord, decode_dns, decode_http, decode_tls
+from daemon.flows.l7 import PayloadRecord, decode_http, decode_tls
 from daemon.flows.l7.assembly import BYTES, CAPACITY
+from daemon.flows.l7.dns import decode_dns
 from ebpf.constants import PayloadKind
 from tests.unit.flows.hellos import client_hello
 from tests.unit.flows.samples import Bench, dns_answer, dns_query, row, rows
