@@ -189,7 +189,7 @@ class _LoadOptions(ct.Structure):
         ("sz", ct.c_size_t),
         ("attempts", ct.c_int),
         ("expected_attach_type", ct.c_int),
-        ("btf", ct.c_uint32 * 3),
+        ("btf", ct.c_uint32),
         ("flags", ct.c_uint32),
     )
 

@@ -71,6 +71,14 @@ def test_the_program_comes_in_either_mode_and_goes(host: Host, node: TestNode, i
     assert node.run(xdp.attached, index) == (Mode.OFF, 0)
 
 
+def test_a_device_whose_frames_take_several_buffers_has_the_program_too(host: Host, node: TestNode, index: int) -> None:
+    node.output(["ip", "link", "set", node.spaces["w"].device, "mtu", "9000"])
+    node.output(["ip", "link", "set", "eth0", "mtu", "9000"], "w")
+    datapath = node.run(host.open, SMALL)
+    node.run(datapath.attach_wire, index, Mode.NATIVE)
+    assert node.run(xdp.attached, index)[0] is Mode.NATIVE
+
+
 def test_the_mode_of_a_device_can_change(host: Host, node: TestNode, index: int) -> None:
     datapath = node.run(host.open, SMALL)
     for mode in (Mode.NATIVE, Mode.GENERIC, Mode.NATIVE):
