@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebpf import capabilities, libbpf, symbols
+from ebpf import capabilities, extension, libbpf, symbols
 from ebpf.errors import KernelError
 from ebpf.libbpf import ProgramType
 from ebpf.programs import PROGRAMS, Program
@@ -78,6 +78,8 @@ def _explain(request: Request, program: Program) -> None:
 def _load(module: Any, program: Program, pins: Path) -> None:
     if program.type is ProgramType.XDP:
         fd = _load_for_fragments(module, program)
+    elif program.type is ProgramType.EXT:
+        fd = extension.load(program.code, *_code(module, program.code))
     else:
         attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
         fd = module.load_func(program.name, int(program.type), **attach).fd
@@ -88,16 +90,20 @@ def _load(module: Any, program: Program, pins: Path) -> None:
 
 def _load_for_fragments(module: Any, program: Program) -> int:
     """Load an XDP program that takes frames of several buffers too, which BCC has no word for; old kernels: without."""
-    from bcc.libbcc import lib
-
-    name = program.name.encode()
-    code = lib.bpf_function_start(module.module, name), lib.bpf_function_size(module.module, name)
     try:
-        return libbpf.load_program(program.type, program.name, *code, flags=libbpf.XDP_HAS_FRAGS)
+        return libbpf.load_program(program.type, program.name, *_code(module, program.name), flags=libbpf.XDP_HAS_FRAGS)
     except KernelError as error:
         if error.errno != errno.EINVAL:
             raise
         return int(module.load_func(program.name, int(program.type)).fd)
+
+
+def _code(module: Any, function: str) -> tuple[int, int]:
+    """Address and size of a function's instructions."""
+    from bcc.libbcc import lib
+
+    name = function.encode()
+    return lib.bpf_function_start(module.module, name), lib.bpf_function_size(module.module, name)
 
 
 def _maps(module: Any) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Program:
     """what does not work without it; empty: the agent refuses to start without it"""
     behind: str = ""
     """the array of programs, of one entry, by which another program goes on to it; empty: it is attached itself"""
+    code: str = ""
+    """the program whose instructions it has; empty: its own"""
 
 
 WORKLOAD_HOOKS = (Hook.TC_INGRESS, Hook.TC_EGRESS)
@@ -54,6 +56,7 @@ PROGRAMS: tuple[Program, ...] = (
     Program("to_network", ProgramType.SCHED_CLS, Hook.UPLINK_EGRESS, None, _OUTSIDE),
     Program("from_wire", ProgramType.XDP, Hook.XDP, None, "nothing is kept off nor sped up by XDP"),
     Program("speed_up", ProgramType.XDP, Hook.XDP, None, "Services are not sped up by XDP", behind="wire_next"),
+    Program("join_wire", ProgramType.EXT, Hook.XDP, None, "XDP does not run beside others' programs", code="from_wire"),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),
