@@ -1,19 +1,20 @@
-"""What the benchmarks put in force in the shield: lists and limits, written as the agent does."""
+"""What the benchmarks put in force in the shield: lists by the agent's own writer, limits straight into the maps."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.tables import put
-from ebpf.constants import ShieldAction, ShieldRule
+from daemon.shield.entries import V4_BITS, Entries
+from daemon.shield.reconcile import ShieldReconciler
+from daemon.shield.tables import ShieldTables, Switches
+from ebpf.addresses import MAPPED
+from ebpf.constants import ShieldRule
 from ebpf.datapath import Datapath
 
 DENIED, LIMITED = ShieldRule.FIRST, ShieldRule.FIRST + 1
 """the numbers of our rules"""
-_MAPPED = np.uint32(int.from_bytes(b"\x00\x00\xff\xff", "little"))  # of an IPv4 address as IPv6
 
 
 def configure(datapath: Datapath, **fields: int) -> None:
@@ -26,25 +27,12 @@ def limit(datapath: Datapath, place: int, **fields: int) -> None:
     put(datapath, "shield_limits", place, rule=LIMITED, **fields)
 
 
-def deny(datapath: Datapath, addresses: npt.NDArray[np.uint32]) -> None:
-    """Put IPv4 addresses (host order) on a list that denies, in the place of what is there."""
-    table = datapath.maps["shield_addresses"]
-    table.delete(table.items()[0])
-    keys = np.zeros(len(addresses), table.key_dtype)
-    keys["addr"][:, 2], keys["addr"][:, 3] = _MAPPED, addresses.byteswap()
-    table.update(keys, _denials(table.value_dtype, len(addresses)))
-
-
-def deny_networks(datapath: Datapath, addresses: npt.NDArray[np.uint32], length: int) -> None:
-    """The same with IPv4 networks of one length."""
-    table = datapath.maps["shield_networks4"]
-    table.delete(table.items()[0])
-    keys = np.zeros(len(addresses), table.key_dtype)
-    keys["prefixlen"], keys["addr"] = length, addresses.byteswap()
-    table.update(keys, _denials(table.value_dtype, len(addresses)))
-
-
-def _denials(dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:
-    values = np.zeros(count, dtype)
-    values["rule"], values["action"] = DENIED, ShieldAction.DENY
-    return values
+def deny(datapath: Datapath, addresses: npt.NDArray[np.uint32], length: int = 32) -> None:
+    """Put a list in force that denies IPv4 networks of one length (host order), and the check for malformed packets."""
+    count = len(addresses)
+    packed = np.zeros((count, 16), np.uint8)
+    packed[:, :12] = np.frombuffer(MAPPED, np.uint8)
+    packed[:, 12:] = addresses.byteswap().view(np.uint8).reshape(count, 4)
+    entries = Entries(packed, np.full(count, V4_BITS + length, np.uint8), np.zeros(count, np.uint32))
+    no, rule = np.zeros(count, np.bool_), np.full(count, DENIED, np.uint32)
+    ShieldReconciler(datapath.maps).apply(ShieldTables(entries, rule, no, no, switches=Switches(malformed=True)))

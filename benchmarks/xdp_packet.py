@@ -106,12 +106,10 @@ def _check(datapath: Datapath, stage: Stage, senders: Senders) -> None:
 
 def _addresses(count: int, datapath: Datapath) -> None:
     shielded.deny(datapath, np.arange(_FIRST, _FIRST + count, dtype=np.uint32))
-    shielded.configure(datapath, flags=ShieldFlag.MALFORMED | ShieldFlag.ADDRESSES)
 
 
 def _networks(count: int, datapath: Datapath) -> None:
-    shielded.deny_networks(datapath, np.arange(_FIRST, _FIRST + count * 256, 256, dtype=np.uint32), 24)
-    shielded.configure(datapath, flags=ShieldFlag.MALFORMED | ShieldFlag.NETWORKS4)
+    shielded.deny(datapath, np.arange(_FIRST, _FIRST + count * 256, 256, dtype=np.uint32), 24)
 
 
 def _limit(rate: int, datapath: Datapath) -> None:

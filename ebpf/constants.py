@@ -256,6 +256,11 @@ class ShieldFlag(IntFlag):
     DRY_RUN = 32
     MALFORMED_DRY = 64
     SYN_DRY = 128
+    BLOCKS_SECOND = 256
+    ADDRESSES_SECOND = 512
+    NETWORKS4_SECOND = 1024
+    NETWORKS6_SECOND = 2048
+    BLOCKS = 16777216
 
 
 class ShieldAction(IntEnum):
@@ -263,6 +268,14 @@ class ShieldAction(IntEnum):
 
     ALLOW = 1
     DENY = 2
+
+
+class ShieldSaid(IntFlag):
+    """What the lists say of a source in one number; RULE times the list's number."""
+
+    ALLOW = 1
+    DRY = 2
+    RULE = 4
 
 
 class ShieldRule(IntEnum):

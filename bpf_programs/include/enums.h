@@ -219,7 +219,10 @@ enum policy_flag {
 	POLICY_FLAG_KEEP = 2,         /* established connections stay when a new verdict would deny them */
 };
 
-/* Bits of shield_config.flags: what the shield looks at, so that what is empty costs no look-up. */
+/*
+ * Bits of shield_config.flags: what the shield looks at, so that what is empty
+ * costs no look-up, and on which side each list is in force.
+ */
 enum shield_flag {
 	SHIELD_MALFORMED = 1,
 	SHIELD_ADDRESSES = 2,      /* `shield_addresses` has entries */
@@ -229,12 +232,24 @@ enum shield_flag {
 	SHIELD_DRY_RUN = 32,       /* nothing is dropped, all is counted and told */
 	SHIELD_MALFORMED_DRY = 64, /* the same for what is malformed */
 	SHIELD_SYN_DRY = 128,      /* the same for SYNs of sources that have not proven themselves */
+	SHIELD_BLOCKS_SECOND = 256,
+	SHIELD_ADDRESSES_SECOND = 512,
+	SHIELD_NETWORKS4_SECOND = 1024,
+	SHIELD_NETWORKS6_SECOND = 2048,
+	SHIELD_BLOCKS = 16777216, /* times the binary logarithm of how many blocks there are; 0: none */
 };
 
 /* What an entry of a list says of a source. */
 enum shield_action {
 	SHIELD_ALLOW = 1,
 	SHIELD_DENY = 2,
+};
+
+/* What the lists say of a source in one number, which is not 0. */
+enum shield_said {
+	SHIELD_SAID_ALLOW = 1,
+	SHIELD_SAID_DRY = 2,  /* a denial that is only told and counted */
+	SHIELD_SAID_RULE = 4, /* times the list's number */
 };
 
 /* Rules that the shield has by itself; the agent numbers those of its lists and limits from SHIELD_RULE_FIRST. */

@@ -8,6 +8,7 @@
 #define REMORA_SHIELD_H
 
 #include "include/limit.h"
+#include "include/listed.h"
 #include "include/overlap.h"
 #include "include/syn.h"
 
@@ -45,39 +46,20 @@ static inline bool drops_banned(struct xdp_md *ctx, struct shield_config *config
 	return ban && coarse_now() < ban->until && shield_object(ctx, config, a, &why);
 }
 
-/* What the lists say of the source, by its longest prefix; 0: nothing. */
-static inline struct shield_entry *listed(struct shield_config *config, struct arrival *a)
-{
-	struct network4_key network4 = {.prefixlen = 32, .addr = a->src[3]};
-	struct network_key network6 = {.prefixlen = 128};
-	struct shield_entry *entry = 0;
-
-	if (config->flags & SHIELD_ADDRESSES)
-		entry = shield_addresses.lookup((struct address_key *)a->src);
-	if (entry)
-		return entry;
-	if (a->family == 4)
-		return config->flags & SHIELD_NETWORKS4 ? shield_networks4.lookup(&network4) : 0;
-	if (!(config->flags & SHIELD_NETWORKS6))
-		return 0;
-	__builtin_memcpy(network6.addr, a->src, sizeof(network6.addr));
-	return shield_networks6.lookup(&network6);
-}
-
 /* Is it dropped for what a list says? `allowed`: a list lets it pass all that follows. */
 static inline bool drops_listed(struct xdp_md *ctx, struct shield_config *config, struct arrival *a, bool *allowed)
 {
 	struct objection why = {.counter = COUNTER_SHIELD_DENIED, .reason = DROP_POLICY_DENY};
-	struct shield_entry *entry = listed(config, a);
+	u32 said = listed(config, a);
 
-	if (!entry)
+	if (!said)
 		return false;
-	why.rule = entry->rule;
-	why.dry = entry->dry;
-	*allowed = entry->action == SHIELD_ALLOW;
+	why.rule = said / SHIELD_SAID_RULE;
+	why.dry = !!(said & SHIELD_SAID_DRY);
+	*allowed = said & SHIELD_SAID_ALLOW;
 	if (!*allowed)
 		return shield_object(ctx, config, a, &why);
-	shield_count(entry->rule, a->length, false);
+	shield_count(why.rule, a->length, false);
 	return false;
 }
 

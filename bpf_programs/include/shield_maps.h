@@ -11,17 +11,35 @@
 /* 0 to what the shield does; written by the agent, read by xdp.c for every packet. */
 BPF_TABLE_PINNED("array", u32, struct shield_config, shield_config, 1, PIN_DIR "/shield_config");
 
-/* Single address to what the lists say of it; written by the agent, read by xdp.c. */
+/*
+ * What the lists say of sources is there twice. One side is in force, as the
+ * configuration says; the agent writes the other, and both change places in the
+ * one write of the configuration: a packet finds the old lists or the new ones.
+ */
+#define SHIELD_BLOCKS_MAX (SHIELD_ADDRESSES_MAX / 4)
+
+/* Hash of single IPv4 addresses to what the lists say of them; written by the agent, read by xdp.c. */
+BPF_TABLE_PINNED("array", u32, struct shield_block, shield_blocks, SHIELD_BLOCKS_MAX, PIN_DIR "/shield_blocks");
+BPF_TABLE_PINNED("array", u32, struct shield_block, shield_blocks_second, SHIELD_BLOCKS_MAX,
+		 PIN_DIR "/shield_blocks_second");
+
+/* Single address that is in no block to what the lists say of it; written by the agent, read by xdp.c. */
 BPF_TABLE_PINNED("hash", struct address_key, struct shield_entry, shield_addresses, SHIELD_ADDRESSES_MAX,
 		 PIN_DIR "/shield_addresses", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("hash", struct address_key, struct shield_entry, shield_addresses_second, SHIELD_ADDRESSES_MAX,
+		 PIN_DIR "/shield_addresses_second", BPF_F_NO_PREALLOC);
 
 /* IPv4 network to what the lists say of it; written by the agent, read by xdp.c. */
 BPF_TABLE_PINNED("lpm_trie", struct network4_key, struct shield_entry, shield_networks4, SHIELD_NETWORKS_MAX,
 		 PIN_DIR "/shield_networks4", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct network4_key, struct shield_entry, shield_networks4_second, SHIELD_NETWORKS_MAX,
+		 PIN_DIR "/shield_networks4_second", BPF_F_NO_PREALLOC);
 
 /* IPv6 network to what the lists say of it; written by the agent, read by xdp.c. */
 BPF_TABLE_PINNED("lpm_trie", struct network_key, struct shield_entry, shield_networks6, SHIELD_NETWORKS_MAX,
 		 PIN_DIR "/shield_networks6", BPF_F_NO_PREALLOC);
+BPF_TABLE_PINNED("lpm_trie", struct network_key, struct shield_entry, shield_networks6_second, SHIELD_NETWORKS_MAX,
+		 PIN_DIR "/shield_networks6_second", BPF_F_NO_PREALLOC);
 
 /* Place to limit; written by the agent, read by xdp.c. */
 BPF_TABLE_PINNED("array", u32, struct shield_limit, shield_limits, SHIELD_LIMITS_MAX, PIN_DIR "/shield_limits");

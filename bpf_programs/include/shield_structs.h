@@ -7,6 +7,7 @@
 #define REMORA_SHIELD_STRUCTS_H
 
 #define FRAGMENTS_WATCHED 48
+#define SHIELD_BLOCK_SLOTS 10
 
 /* What the shield does; written in one update, so that all of it comes into force at once. All zero: nothing. */
 struct shield_config {
@@ -26,6 +27,14 @@ struct shield_entry {
 	u8 action; /* enum shield_action */
 	u8 dry;    /* a denial that is only told and counted */
 	u8 pad[2];
+};
+
+/* IPv4 addresses with one hash, a cache line; slots from the first on, those behind the last are zero. */
+struct shield_block {
+	u32 addr[SHIELD_BLOCK_SLOTS];
+	u16 said[SHIELD_BLOCK_SLOTS]; /* enum shield_said and the list's number */
+	u16 more;                     /* others with this hash are in `shield_addresses` */
+	u16 pad;
 };
 
 struct network4_key {

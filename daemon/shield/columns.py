@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import operator
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from daemon.shield import blocks
 from daemon.shield.entries import MASKS, V4_BITS, Entries, opaque
 from daemon.shield.tables import LimitRow, ShieldTables, Switches
 from ebpf.addresses import MAPPED
-from ebpf.constants import ShieldAction, ShieldFlag
+from ebpf.constants import ShieldAction, ShieldFlag, ShieldSaid
 from ebpf.maps import Columns, HashMap
 
-ADDRESSES, NETWORKS4, NETWORKS6 = "shield_addresses", "shield_networks4", "shield_networks6"
-LISTS = (ADDRESSES, NETWORKS4, NETWORKS6)
-_FLAGS = {ADDRESSES: ShieldFlag.ADDRESSES, NETWORKS4: ShieldFlag.NETWORKS4, NETWORKS6: ShieldFlag.NETWORKS6}
+BLOCKS, ADDRESSES = "shield_blocks", "shield_addresses"
+NETWORKS4, NETWORKS6 = "shield_networks4", "shield_networks6"
+LISTS = (BLOCKS, ADDRESSES, NETWORKS4, NETWORKS6)
+_FILLED = {
+    BLOCKS: ShieldFlag(0), ADDRESSES: ShieldFlag.ADDRESSES,
+    NETWORKS4: ShieldFlag.NETWORKS4, NETWORKS6: ShieldFlag.NETWORKS6,
+}  # fmt: skip
+_SECOND = {
+    BLOCKS: ShieldFlag.BLOCKS_SECOND, ADDRESSES: ShieldFlag.ADDRESSES_SECOND,
+    NETWORKS4: ShieldFlag.NETWORKS4_SECOND, NETWORKS6: ShieldFlag.NETWORKS6_SECOND,
+}  # fmt: skip
+_SIDES = functools.reduce(operator.or_, _SECOND.values())
+
+Maps = Mapping[str, HashMap]
 
 
 class Pairs(NamedTuple):
@@ -24,32 +39,60 @@ class Pairs(NamedTuple):
     keys: Columns
     values: Columns
 
-    def some(self, places: Columns) -> Pairs:
-        """Some of them."""
-        return Pairs(self.keys[places], self.values[places])
+    def same(self, other: Pairs) -> bool:
+        """Is it the same, in whatever order?"""
+        return np.array_equal(np.sort(opaque(_bytes(*self))), np.sort(opaque(_bytes(*other))))
 
 
-class Difference(NamedTuple):
-    """What leads from what a map holds to what it is to hold."""
-
-    firm: Pairs
-    """new or changed, and dropped for sure from now on"""
-    other: Pairs
-    gone: Columns
-    added: int
+def side(maps: Maps, name: str, flags: int, *, in_force: bool) -> HashMap:
+    """One of the two maps of a list, by the flags of the configuration."""
+    return maps[name + "_second" if bool(flags & _SECOND[name]) == in_force else name]
 
 
-def wanted_pairs(tables: ShieldTables, maps: Mapping[str, HashMap]) -> dict[str, Pairs]:
-    """What the three maps of lists are to hold."""
+def swapped(flags: int, names: Iterable[str]) -> int:
+    """The sides after some lists changed theirs."""
+    return functools.reduce(operator.xor, (_SECOND[name] for name in names), ShieldFlag(flags) & _SIDES)
+
+
+def blocks_of(flags: int) -> int:
+    """How many blocks are in force."""
+    power = flags // int(ShieldFlag.BLOCKS)
+    return 1 << power if power else 0
+
+
+def read_pairs(maps: Maps, flags: int) -> dict[str, Pairs]:
+    """What the lists in force hold; raises KernelError."""
+    found = {name: Pairs(*side(maps, name, flags, in_force=True).items()) for name in LISTS if name != BLOCKS}
+    return {**found, BLOCKS: _read_blocks(side(maps, BLOCKS, flags, in_force=True), blocks_of(flags))}
+
+
+def _read_blocks(table: HashMap, count: int) -> Pairs:
+    """The first so many; what is behind them is of other times."""
+    keys, values = np.zeros(0, table.key_dtype), np.zeros(0, table.value_dtype)
+    for more_keys, more_values in table.chunks() if count else ():
+        keys, values = np.concatenate((keys, more_keys)), np.concatenate((values, more_values))
+        if len(keys) >= count:
+            break
+    return Pairs(keys[:count], values[:count])
+
+
+def wanted_pairs(tables: ShieldTables, maps: Maps) -> dict[str, Pairs]:
+    """What the lists are to hold."""
     entries, v4 = tables.entries, tables.entries.v4
     single = entries.bits == 128
-    chosen = {ADDRESSES: single, NETWORKS4: v4 & ~single, NETWORKS6: ~v4 & ~single}
-    return {name: _pairs(tables, np.flatnonzero(chosen[name]), maps[name], name) for name in LISTS}
+    chosen = {ADDRESSES: single & ~v4, NETWORKS4: v4 & ~single, NETWORKS6: ~v4 & ~single}
+    packed = np.flatnonzero(single & v4)
+    said = blocks.say(tables.rule[packed], tables.allow[packed], tables.dry[packed])
+    table = maps[BLOCKS]
+    rows, over = blocks.spread(_words(entries, packed)[:, 3], said, table.value_dtype, table.max_entries)
+    chosen[ADDRESSES][packed[over]] = True
+    found = {name: _pairs(tables, np.flatnonzero(places), maps[name], name) for name, places in chosen.items()}
+    return {**found, BLOCKS: Pairs(np.arange(len(rows), dtype=table.key_dtype), rows)}
 
 
-def _pairs(tables: ShieldTables, places: Columns, table: HashMap, name: str) -> Pairs:
+def _pairs(tables: ShieldTables, places: npt.NDArray[np.intp], table: HashMap, name: str) -> Pairs:
     keys, values = np.zeros(len(places), table.key_dtype), np.zeros(len(places), table.value_dtype)
-    words = np.ascontiguousarray(tables.entries.addr[places]).view(np.uint32).reshape(len(places), 4)
+    words = _words(tables.entries, places)
     bits = tables.entries.bits[places].astype(np.uint32)
     if name == NETWORKS4:
         keys["prefixlen"], keys["addr"] = bits - V4_BITS, words[:, 3]
@@ -62,29 +105,40 @@ def _pairs(tables: ShieldTables, places: Columns, table: HashMap, name: str) -> 
     return Pairs(keys, values)
 
 
-def difference(held: Pairs, wanted: Pairs) -> Difference:
-    """Adds and changes, those that drop apart from the others, and what is to go."""
-    before, after = opaque(_bytes(held.keys)), opaque(_bytes(wanted.keys))
-    known = np.isin(after, before)
-    same = np.isin(opaque(_bytes(*wanted)), opaque(_bytes(*held)))
-    firm = (wanted.values["action"] == int(ShieldAction.DENY)) & (wanted.values["dry"] == 0)
-    gone = held.keys[~np.isin(before, after)]
-    return Difference(wanted.some(~same & firm), wanted.some(~same & ~firm), gone, int((~known).sum()))
+def _words(entries: Entries, places: npt.NDArray[np.intp]) -> npt.NDArray[np.uint32]:
+    return np.ascontiguousarray(entries.addr[places]).view(np.uint32).reshape(len(places), 4)
 
 
-def entries_of(name: str, keys: Columns) -> Entries:
-    """Keys of a map of lists as entries."""
-    count = len(keys)
+def rules_of(name: str, pairs: Pairs) -> npt.NDArray[np.uint32]:
+    """The numbers of the rules in a list, each once."""
+    if name == BLOCKS:
+        return np.unique(blocks.gathered(pairs.values)[1] // np.uint32(ShieldSaid.RULE))
+    return np.unique(pairs.values["rule"])
+
+
+def entries_of(name: str, pairs: Pairs, rule: int) -> Entries:
+    """What a list holds of a rule, as entries."""
+    if name == BLOCKS:
+        addresses, said = blocks.gathered(pairs.values)
+        return _entries4(addresses[said // int(ShieldSaid.RULE) == rule], 32)
+    keys = pairs.keys[pairs.values["rule"] == rule]
     if name == NETWORKS4:
-        addr = np.zeros((count, 16), np.uint8)
-        addr[:, :12] = np.frombuffer(MAPPED, np.uint8)
-        addr[:, 12:] = np.ascontiguousarray(keys["addr"]).view(np.uint8).reshape(count, 4)
-        bits = keys["prefixlen"] + V4_BITS
-    else:
-        addr = np.ascontiguousarray(keys["addr"]).view(np.uint8).reshape(count, 16)
-        bits = keys["prefixlen"] if name == NETWORKS6 else np.full(count, 128)
-    bits = bits.astype(np.uint8)
-    return Entries(addr & MASKS[bits], bits, np.zeros(count, np.uint32))
+        return _entries4(keys["addr"], keys["prefixlen"])
+    addr = np.ascontiguousarray(keys["addr"]).view(np.uint8).reshape(len(keys), 16)
+    return _entries(addr, keys["prefixlen"] if name == NETWORKS6 else 128)
+
+
+def _entries4(words: Columns, bits: Columns | int) -> Entries:
+    addr = np.zeros((len(words), 16), np.uint8)
+    addr[:, :12] = np.frombuffer(MAPPED, np.uint8)
+    addr[:, 12:] = np.ascontiguousarray(words).view(np.uint8).reshape(len(words), 4)
+    return _entries(addr, bits + V4_BITS)
+
+
+def _entries(addr: npt.NDArray[np.uint8], bits: Columns | int) -> Entries:
+    lengths = np.zeros(len(addr), np.uint8)
+    lengths[:] = bits
+    return Entries(addr & MASKS[lengths], lengths, np.zeros(len(addr), np.uint32))
 
 
 def limit_pairs(rows: tuple[LimitRow, ...], table: HashMap) -> Pairs:
@@ -96,14 +150,15 @@ def limit_pairs(rows: tuple[LimitRow, ...], table: HashMap) -> Pairs:
     return Pairs(np.arange(table.max_entries, dtype=table.key_dtype), values)
 
 
-def config_pair(tables: ShieldTables, wanted: Mapping[str, Pairs], table: HashMap) -> Pairs:
-    """The configuration: what the shield looks at, which is nothing where nothing is wanted."""
+def config_pair(tables: ShieldTables, wanted: Mapping[str, Pairs], sides: int, table: HashMap) -> Pairs:
+    """The configuration: what the shield looks at, which is nothing where nothing is wanted, and on which sides."""
     value = np.zeros(1, table.value_dtype)
     switches = tables.switches
-    flags = _flags(switches)
-    for name, flag in _FLAGS.items():
-        flags |= flag if len(wanted[name].keys) else ShieldFlag(0)
-    value["flags"], value["limits"] = int(flags), len(tables.limits)
+    flags = int(_flags(switches)) | int(ShieldFlag.BLOCKS) * max(0, len(wanted[BLOCKS].keys).bit_length() - 1)
+    for name in LISTS:
+        if len(wanted[name].keys):  # of one that is empty, both sides are
+            flags |= int(_FILLED[name]) | sides & int(_SECOND[name])
+    value["flags"], value["limits"] = flags, len(tables.limits)
     for field in ("syn_rate", "proven_seconds", "ban_after", "ban_window", "ban_seconds"):
         value[field] = getattr(switches, field)
     return Pairs(np.zeros(1, table.key_dtype), value)

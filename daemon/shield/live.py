@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daemon.shield.columns import ADDRESSES, NETWORKS4, NETWORKS6
+from daemon.shield import blocks
+from daemon.shield.columns import ADDRESSES, BLOCKS, NETWORKS4, NETWORKS6, blocks_of, side
 from daemon.shield.entries import MASKS, V4_BITS, Entries
 from daemon.shield.tables import LimitRow
 from ebpf.addresses import MAPPED
-from ebpf.constants import ShieldAction
+from ebpf.constants import ShieldAction, ShieldSaid
 from ebpf.maps import Columns, HashMap
 
 BANS, BUCKETS, PROVEN = "shield_bans", "shield_buckets", "shield_proven"
@@ -74,13 +75,29 @@ def proven(maps: Mapping[str, HashMap], address: bytes, now: int) -> int:
 
 def said_of(maps: Mapping[str, HashMap], address: bytes) -> Said | None:
     """What the kernel finds, asked as it asks itself; raises KernelError."""
-    value = maps[ADDRESSES].lookup(_address_key(maps[ADDRESSES], address))
+    config = maps["shield_config"].lookup(np.zeros(1, maps["shield_config"].key_dtype))
+    flags = int(config[0]["flags"]) if config is not None else 0
+    said, elsewhere = _blocks_say(maps, flags, address)
+    if said:
+        return Said(said // int(ShieldSaid.RULE), bool(said & ShieldSaid.ALLOW), bool(said & ShieldSaid.DRY))
+    table = side(maps, ADDRESSES, flags, in_force=True)
+    value = table.lookup(_address_key(table, address)) if elsewhere else None
     if value is None:
-        name = NETWORKS4 if address[:12] == MAPPED else NETWORKS6
-        value = maps[name].lookup(_network_key(maps[name], address))
+        table = side(maps, NETWORKS4 if address[:12] == MAPPED else NETWORKS6, flags, in_force=True)
+        value = table.lookup(_network_key(table, address))
     if value is None:
         return None
     return Said(int(value[0]["rule"]), int(value[0]["action"]) == int(ShieldAction.ALLOW), bool(value[0]["dry"]))
+
+
+def _blocks_say(maps: Mapping[str, HashMap], flags: int, address: bytes) -> tuple[int, bool]:
+    """What the address's block says of it, and whether the hash may say something."""
+    count = blocks_of(flags)
+    if not count or address[:12] != MAPPED:
+        return 0, True
+    table, word = side(maps, BLOCKS, flags, in_force=True), int(np.frombuffer(address, np.uint32)[3])
+    row = table.lookup(np.array([blocks.place(word, count)], table.key_dtype))
+    return (blocks.found_in(row[0], word), bool(row[0]["more"])) if row is not None else (0, False)
 
 
 def left(maps: Mapping[str, HashMap], limit: LimitRow, address: bytes, now: int) -> Left | None:
@@ -119,7 +136,7 @@ def _address_key(table: HashMap, address: bytes) -> Columns:
 def _network_key(table: HashMap, address: bytes) -> Columns:
     key = np.zeros(1, table.key_dtype)
     words = np.frombuffer(address, np.uint32)
-    if table.name == NETWORKS4:
+    if address[:12] == MAPPED:
         key["prefixlen"], key["addr"] = 32, words[3]
     else:
         key["prefixlen"], key["addr"] = 128, words

@@ -18,6 +18,7 @@ from ebpf import testrun
 from ebpf.addresses import pack
 from ebpf.constants import Counter, ShieldAction, ShieldFlag, ShieldRule
 from ebpf.datapath import Datapath
+from ebpf.libbpf import MapType
 from ebpf.ringbuf import RingBuffer
 from tests.bpf.conftest import EVERYTHING
 
@@ -119,7 +120,7 @@ class Gate:
         """Forget everything."""
         self.shield(ShieldFlag(0))
         for name, table in self.datapath.maps.items():
-            if name.startswith("shield_") and name not in ("shield_config", "shield_limits"):
+            if name.startswith("shield_") and table.spec.kind is not MapType.ARRAY:
                 table.delete(table.items()[0])
         assert self.datapath.shield_hits is not None
         self.datapath.shield_hits.forget(self.datapath.shield_hits.struct_totals())

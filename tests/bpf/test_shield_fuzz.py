@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from daemon.shield.entries import Entries
+from daemon.shield.reconcile import ShieldReconciler
+from daemon.shield.tables import ShieldTables
 from ebpf import testrun
 from ebpf.addresses import pack
-from ebpf.constants import Counter, ShieldAction, ShieldFlag
+from ebpf.constants import Counter, ShieldFlag
 from ebpf.datapath import Datapath
 from tests.conftest import SMALL, loaded
 from tests.support.shield_frames import PEERS4, PEERS6, Forge
@@ -31,6 +34,8 @@ FRAMES = int(os.environ.get("REMORA_FUZZ_FRAMES", "60000"))
 ROUND = 1000
 ANSWER = 3  # XDP_TX
 _LISTS = ShieldFlag.ADDRESSES | ShieldFlag.NETWORKS4 | ShieldFlag.NETWORKS6 | ShieldFlag.BANS
+CROWD = 3200  # addresses on lists that nobody sends from; so many that blocks overflow
+OTHER = Entry(allow=False, dry=False)
 _NEVER, _LONG = 1 << 32, 1 << 63
 _DROPS = (Counter.SHIELD_MALFORMED, Counter.SHIELD_BANNED, Counter.SHIELD_DENIED, Counter.SHIELD_LIMITED)
 IN_FORCE = (
@@ -54,6 +59,10 @@ def mapped(address: bytes) -> np.ndarray:
     return np.frombuffer(address if len(address) == 16 else pack(".".join(map(str, address))), np.uint32)
 
 
+def pack_bits(address: bytes, length: int) -> tuple[bytes, int]:
+    return mapped(address).tobytes(), length + 128 - len(address) * 8
+
+
 @dataclass
 class Shield:
     """The program and its maps."""
@@ -73,17 +82,22 @@ class Shield:
             table = self.datapath.maps[name]
             table.delete(table.items()[0])
 
-    def enter(self, network: Network, entry: Entry) -> None:
-        """Put a network or an address on a list."""
-        (address, length), action = network, ShieldAction.ALLOW if entry.allow else ShieldAction.DENY
-        value = {"rule": 64 + length, "action": action, "dry": entry.dry}
-        if length == len(address) * 8:
-            self.put("shield_addresses", {"addr": mapped(address)}, **value)
-        elif len(address) == 4:
-            key = {"prefixlen": length, "addr": np.frombuffer(address, np.uint32)[0]}
-            self.put("shield_networks4", key, **value)
-        else:
-            self.put("shield_networks6", {"prefixlen": length, "addr": mapped(address)}, **value)
+    def enter(self, lists: dict[Network, Entry], others: list[bytes]) -> ShieldFlag:
+        """Put networks and addresses on lists, and other addresses beside them; the flags by which they are found."""
+        found = [(pack_bits(*network), entry) for network, entry in lists.items()]
+        found += [((pack(".".join(map(str, one))), 128), OTHER) for one in others]
+        entries = Entries(
+            np.frombuffer(b"".join(address for (address, _), _ in found), np.uint8).reshape(-1, 16),
+            np.array([bits for (_, bits), _ in found], np.uint8),
+            np.zeros(len(found), np.uint32),
+        )
+        allow, dry = (np.array([getattr(entry, name) for _, entry in found]) for name in ("allow", "dry"))
+        ShieldReconciler(self.datapath.maps).apply(
+            ShieldTables(entries, 64 + entries.bits.astype(np.uint32), allow, dry)
+        )
+        config = self.datapath.maps["shield_config"]
+        (value,) = config.lookup(np.zeros(1, config.key_dtype))
+        return ShieldFlag(int(value["flags"]))
 
     def judge(self, frame: bytes) -> int:
         return testrun.verdict(self.datapath.program("from_wire"), frame)
@@ -104,8 +118,7 @@ def shield(root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shi
 def begin(shield: Shield) -> None:
     """Nothing in force, nothing seen."""
     shield.set()
-    shield.clear("shield_addresses", "shield_networks4", "shield_networks6", "shield_bans", "shield_fragments")
-    shield.clear("shield_buckets", "shield_syns", "shield_proven")
+    shield.clear("shield_bans", "shield_fragments", "shield_buckets", "shield_syns", "shield_proven")
 
 
 def networks(generator: random.Random) -> dict[Network, Entry]:
@@ -126,11 +139,11 @@ def arrange(shield: Shield, generator: random.Random, flags: ShieldFlag) -> Mode
         malformed=ShieldFlag.MALFORMED in flags, malformed_dry=ShieldFlag.MALFORMED_DRY in flags,
         dry=ShieldFlag.DRY_RUN in flags,
     )  # fmt: skip
-    shield.clear("shield_addresses", "shield_networks4", "shield_networks6", "shield_bans", "shield_fragments")
+    shield.clear("shield_bans", "shield_fragments")
     if _LISTS in flags:
         model.lists, model.bans = networks(generator), set(generator.sample(PEERS4 + PEERS6, 3))
-        for network, entry in model.lists.items():
-            shield.enter(network, entry)
+        others = [bytes([240, *generator.randbytes(3)]) for _ in range(generator.choice((0, 100, CROWD)))]
+        flags = flags & ~_LISTS | ShieldFlag.BANS | shield.enter(model.lists, others)
         for address in generator.sample(PEERS4 + PEERS6, 5):
             shield.put("shield_bans", {"addr": mapped(address)}, until=1)  # ended
         for address in model.bans:

@@ -36,6 +36,7 @@ MIRRORS: dict[str, tuple[type[IntEnum], str]] = {
     "guard_flag": (constants.GuardFlag, "GUARD_"),
     "shield_flag": (constants.ShieldFlag, "SHIELD_"),
     "shield_action": (constants.ShieldAction, "SHIELD_"),
+    "shield_said": (constants.ShieldSaid, "SHIELD_SAID_"),
     "shield_rule": (constants.ShieldRule, "SHIELD_RULE_"),
 }
 _ENUM = re.compile(r"^enum (\w+) \{\n(.*?)^\};", re.MULTILINE | re.DOTALL)
@@ -107,6 +108,7 @@ def test_bcc_reports_the_layout_that_the_header_says_and_no_hidden_padding(
     ("table", "side", "struct"),
     [
         ("shield_config", "value", "shield_config"),
+        ("shield_blocks", "value", "shield_block"),
         ("shield_addresses", "value", "shield_entry"),
         ("shield_networks4", "key", "network4_key"),
         ("shield_networks6", "key", "network_key"),

@@ -5,21 +5,28 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 
 from daemon.model.shields import Shield
-from daemon.shield import live
+from daemon.shield import blocks, live
+from daemon.shield.columns import BLOCKS, LISTS, NETWORKS6, blocks_of, side
 from daemon.shield.compile import Surroundings, compile_shield
 from daemon.shield.reconcile import ShieldReconciler
 from daemon.shield.tables import ShieldTables
+from ebpf import testrun
 from ebpf.addresses import pack
-from ebpf.constants import ShieldFlag
+from ebpf.constants import ShieldAction, ShieldFlag
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import MapFullError
 from ebpf.maps import HashMap
@@ -27,6 +34,7 @@ from tests import conftest
 from tests.support.host import Host
 
 SMALL = replace(conftest.SMALL, shield_addresses_max=512, shield_networks_max=512)
+XDP_DROP, XDP_PASS = 1, 2
 MINUTE = 60 * 10**9
 
 
@@ -69,8 +77,7 @@ def drops(datapath: Datapath, address: str) -> bool:
     maps, packed = datapath.maps, pack(address)
     said = live.said_of(maps, packed)
     flags = int(config(datapath)["flags"])
-    on = ShieldFlag.ADDRESSES | (ShieldFlag.NETWORKS4 if "." in address else ShieldFlag.NETWORKS6)
-    return said is not None and not said.allow and not said.dry and bool(flags & on)
+    return said is not None and not said.allow and not said.dry and bool(flags)
 
 
 def config(datapath: Datapath) -> Any:
@@ -87,8 +94,15 @@ def holds(datapath: Datapath, wanted: ShieldTables) -> None:
         first = wanted.entries.having(address)[0]
         said = live.said_of(datapath.maps, address)
         assert said == (int(wanted.rule[first]), bool(wanted.allow[first]), bool(wanted.dry[first]))
-    sizes = [datapath.maps[name].count() for name in ("shield_addresses", "shield_networks4", "shield_networks6")]
-    assert sum(sizes) == len(wanted.entries)
+    assert in_maps(datapath) == len(wanted.entries)
+
+
+def in_maps(datapath: Datapath) -> int:
+    """Entries in all hashes and tries, of both sides, and in the blocks in force."""
+    maps, flags = datapath.maps, int(config(datapath)["flags"])
+    sides = [maps[name + end].count() for name in LISTS if name != BLOCKS for end in ("", "_second")]
+    rows = side(maps, BLOCKS, flags, in_force=True).items()[1][: blocks_of(flags)]
+    return sum(sides) + int((rows["said"] > 0).sum())
 
 
 class Watched:
@@ -183,7 +197,13 @@ def test_the_configuration_says_what_is_looked_at_and_nothing_without_shields(da
         )
     )
     value = config(datapath)
-    names = ShieldFlag.NETWORKS4 | ShieldFlag.MALFORMED | ShieldFlag.MALFORMED_DRY | ShieldFlag.BANS
+    names = (
+        ShieldFlag.NETWORKS4
+        | ShieldFlag.NETWORKS4_SECOND
+        | ShieldFlag.MALFORMED
+        | ShieldFlag.MALFORMED_DRY
+        | ShieldFlag.BANS
+    )
     assert ShieldFlag(int(value["flags"])) == names
     assert [int(value[name]) for name in ("limits", "syn_rate", "proven_seconds")] == [1, 9, 120]
     assert [int(value[name]) for name in ("ban_after", "ban_window", "ban_seconds")] == [3, 20, 3600]
@@ -214,7 +234,8 @@ def test_a_new_agent_reads_back_what_is_there_and_writes_only_what_differs(built
     assert {held.text(place) for place in range(len(held))} == {"10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"}
     assert not reconciler.apply(wanted)
     changes = reconciler.apply(tables(deny=[denying("10.0.0.0/8", "192.0.2.2")]))
-    assert (changes.written, changes.removed) == (1, 2)
+    assert changes.lists == (BLOCKS, NETWORKS6), "the networks of IPv4 stay where they are"
+    assert (changes.before, changes.after) == (3, 2)
 
 
 def test_lists_that_do_not_fit_are_refused_whole(datapath: Datapath) -> None:
@@ -222,13 +243,15 @@ def test_lists_that_do_not_fit_are_refused_whole(datapath: Datapath) -> None:
     wanted = tables(deny=[denying("10.0.0.0/8")])
     reconciler.apply(wanted)
     many = [f"10.0.{n >> 8}.{n & 255}" for n in range(513)]
-    with pytest.raises(MapFullError, match=r"512 entries and the lists need 513; .*raise `shield_addresses`"):
+    with pytest.raises(
+        MapFullError, match=r"room for 512 single addresses and the lists have 513; .*raise `shield_addresses`"
+    ):
         reconciler.apply(tables(deny=[denying("11.0.0.0/8", *many)]))
     holds(datapath, wanted)
     reconciler.apply(tables(deny=[denying(*many[:512])]))
 
 
-def test_without_room_for_the_old_beside_the_new_the_old_goes_first(datapath: Datapath) -> None:
+def test_there_is_room_for_the_new_beside_the_old(datapath: Datapath) -> None:
     reconciler = ShieldReconciler(datapath.maps)
     reconciler.apply(tables(deny=[denying(*(f"10.0.0.{n}" for n in range(200)), *(f"10.1.0.{n}" for n in range(200)))]))
     wanted = tables(deny=[denying(*(f"10.2.0.{n}" for n in range(200)), *(f"10.3.0.{n}" for n in range(200)))])
@@ -293,3 +316,75 @@ def test_bans_end_with_the_wish_for_them_and_with_a_trial(datapath: Datapath, ba
     banned("192.0.2.1")
     reconciler.apply(tables(malformed="Drop"))
     assert bans(datapath) == set()
+
+
+def test_the_kernel_finds_every_address_of_a_full_list_and_no_other(datapath: Datapath) -> None:
+    draw = random.Random(5)
+    every = {f"10.{draw.randrange(256)}.{draw.randrange(256)}.{draw.randrange(256)}" for _ in range(5000)}
+    together = [one for one in every if blocks.place(int(np.frombuffer(pack(one), np.uint32)[3]), 128) == 5][:20]
+    listed = {*together, *draw.sample(sorted(every), 440), *(f"2001:db8::{number:x}" for number in range(1, 10))}
+    wanted = tables(deny=[denying(*listed)])
+    ShieldReconciler(datapath.maps).apply(wanted)
+    assert datapath.maps["shield_addresses_second"].count() > 9, "blocks are meant to overflow here"
+    holds(datapath, wanted)
+    assert {one for one in listed | every if judged(datapath, one) == XDP_DROP} == listed
+
+
+def test_a_list_with_a_number_that_no_block_has_room_for_is_in_the_hash(datapath: Datapath) -> None:
+    shield = msgspec.convert({"metadata": {"name": "edge"}, "spec": {"deny": [denying("10.0.0.1")]}}, Shield)
+    wanted = compile_shield([shield], Surroundings({}), lambda _: 1 << 20)
+    ShieldReconciler(datapath.maps).apply(wanted)
+    holds(datapath, wanted)
+    assert (judged(datapath, "10.0.0.1"), judged(datapath, "10.0.0.2")) == (XDP_DROP, XDP_PASS)
+
+
+def test_what_an_agent_left_that_was_killed_while_it_wrote_comes_not_into_force(datapath: Datapath) -> None:
+    reconciler = ShieldReconciler(datapath.maps)
+    reconciler.apply(tables(deny=[denying("10.0.0.0/8", "2001:db8::1")]))
+    for name in ("shield_addresses", "shield_networks4"):  # the sides that are not in force
+        table = datapath.maps[name]
+        key, value = np.zeros(1, table.key_dtype), np.zeros(1, table.value_dtype)
+        value["rule"], value["action"] = 77, ShieldAction.DENY
+        table.update(key, value)
+    wanted = tables(deny=[denying("11.0.0.0/8", "2001:db8::2")])
+    ShieldReconciler(datapath.maps).apply(wanted)
+    holds(datapath, wanted)
+
+
+def test_lists_change_under_traffic_without_an_instant_in_which_a_source_is_judged_otherwise(
+    datapath: Datapath,
+) -> None:
+    """One core sends, the other one changes lists by which both sources are known each time in another way."""
+    ways = [
+        {"deny": [denying("10.0.0.1")], "allow": [{"name": "a", "cidrs": ["11.0.0.1"]}]},
+        {"deny": [denying("10.0.0.0/8")], "allow": [{"name": "a", "cidrs": ["11.0.0.0/8"]}]},
+        {"deny": [denying("10.0.0.0/30", "11.0.0.0/8")], "allow": [{"name": "a", "cidrs": ["11.0.0.0/30"]}]},
+        {"deny": [denying("0.0.0.0/0"), denying("10.0.0.1", mode="DryRun", name="t")]}
+        | {"allow": [{"name": "a", "cidrs": ["11.0.0.0/31", "10.0.0.2"]}]},
+        {"deny": [denying("10.0.0.1", "11.0.0.2")], "allow": [{"name": "a", "cidrs": ["11.0.0.1", "12.0.0.0/8"]}]},
+    ]
+    reconciler, verdicts, done = ShieldReconciler(datapath.maps), set(), Event()
+    program, frames = datapath.program("from_wire"), [frame("10.0.0.1"), frame("11.0.0.1")]
+
+    def send() -> None:
+        while not done.is_set():
+            verdicts.add(tuple(testrun.verdict(program, one) for one in frames))
+
+    reconciler.apply(tables(**ways[0]))
+    with ThreadPoolExecutor(1) as threads:
+        sending = threads.submit(send)
+        for step in range(100):
+            assert reconciler.apply(tables(**ways[(step + 1) % len(ways)]))
+        done.set()
+    sending.result()
+    assert verdicts == {(XDP_DROP, XDP_PASS)}
+
+
+def judged(datapath: Datapath, address: str) -> int:
+    """What the program says of a packet from there."""
+    return testrun.verdict(datapath.program("from_wire"), frame(address))
+
+
+def frame(address: str) -> bytes:
+    layer = IP(src=address, dst="203.0.113.1") if "." in address else IPv6(src=address, dst="2001:db8:113::1")
+    return bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / layer / UDP())

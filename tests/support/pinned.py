@@ -20,6 +20,10 @@ STRUCTS = {
 }
 
 
+MISSING = ("no such slot", 0)
+"""where a backend should be; between two reads an agent may have written"""
+
+
 def pinned(pins: Path, name: str) -> HashMap:
     """One map of an agent; there is only one folder of maps while it runs."""
     (path,) = pins.glob(f"maps-*/{name}")
@@ -60,7 +64,8 @@ def _services(pins: Path) -> dict[tuple[str, int, int, int], tuple[int, int, fro
     found = {}
     for key, value in zip(*_read(pins, "services"), strict=True):
         place = (_text(key["addr"]), _port(key["port"]), int(key["proto"]), int(key["scope"]))
-        behind = frozenset(slots[int(value["service"]), slot] for slot in range(int(value["backends"])))
+        places = ((int(value["service"]), slot) for slot in range(int(value["backends"])))
+        behind = frozenset(slots.get(one, MISSING) for one in places)
         found[place] = int(value["flags"]), int(value["affinity"]), behind
     return found
 
