@@ -18,7 +18,7 @@ from daemon.endpoints import Uplink
 from daemon.settings import Settings, XdpMode
 from ebpf import bpffs, build, dispatcher, extension, libbpf, testrun, xdp
 from ebpf.addresses import pack
-from ebpf.constants import FrontendFlag, NodeFlag, ShieldAction, ShieldFlag, ShieldRule, WireMode
+from ebpf.constants import FrontendFlag, NodeFlag, ShieldFlag, WireMode
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import AttachError
 from ebpf.xdp import Mode
@@ -80,9 +80,10 @@ def members(node: TestNode, index: int) -> list[str]:
     return list(node.run(lambda: dispatcher.members(index, xdp.attached(index)[1])).values())
 
 
-def verdict(node: TestNode, index: int, destination: str = "203.0.113.10") -> int:
-    """What the whole dispatcher says of a SYN."""
-    frame = bytes(Ether(dst="00:00:00:00:00:00") / IP(src="198.51.100.7", dst=destination) / TCP(dport=80, flags="S"))
+def verdict(node: TestNode, index: int, destination: str = "203.0.113.10", flags: str = "S") -> int:
+    """What the whole dispatcher says of a segment, by default a SYN."""
+    segment = IP(src="198.51.100.7", dst=destination) / TCP(dport=80, flags=flags)
+    frame = bytes(Ether(dst="00:00:00:00:00:00") / segment)
     with libbpf.program(node.run(xdp.attached, index)[1]) as fd:
         return node.run(testrun.verdict, fd, frame)
 
@@ -115,15 +116,13 @@ def test_ours_joins_the_others_and_leaves_them(
     assert members(node, index) == others
 
 
-def test_what_the_shield_denies_is_dropped_there(
+def test_what_the_shield_keeps_out_is_dropped_there(
     node: TestNode, datapath: Datapath, index: int, others: list[str]
 ) -> None:
     node.run(datapath.attach_wire, index, Mode.NATIVE)
-    put(datapath, "shield_config", {}, flags=ShieldFlag.ADDRESSES)
-    assert verdict(node, index) == CONTINUE
-    sender = {"addr": address("198.51.100.7")}
-    put(datapath, "shield_addresses", sender, rule=ShieldRule.FIRST, action=ShieldAction.DENY)
-    assert verdict(node, index) == DROP
+    assert verdict(node, index, flags="SF") == CONTINUE
+    put(datapath, "shield_config", {}, flags=ShieldFlag.MALFORMED)
+    assert (verdict(node, index, flags="SF"), verdict(node, index)) == (DROP, CONTINUE)
     put(datapath, "shield_config", {}, flags=0)
 
 
