@@ -180,6 +180,21 @@ def test_an_agent_that_was_put_out_comes_back(
     assert node.run(datapath.is_attached, index)
 
 
+def test_who_comes_and_goes_later_leaves_ours_where_it_is(
+    node: TestNode, datapath: Datapath, index: int, others: list[str]
+) -> None:
+    node.run(datapath.attach_uplink, index, "w")
+    node.run(datapath.attach_wire, index, Mode.NATIVE)
+    late = loaded("late")
+    node.run(lambda: dispatcher.join(index, late, native=True))
+    assert members(node, index) == ["another", xdp.PROGRAM, "late", "somebody"]
+    assert node.run(datapath.is_attached, index)
+    node.run(lambda: dispatcher.leave(index, libbpf.program_id(late), native=True))
+    os.close(late)
+    assert members(node, index) == ["another", xdp.PROGRAM, "somebody"]
+    assert node.run(datapath.is_attached, index)
+
+
 def test_cleanup_takes_ours_out_and_leaves_the_others(
     node: TestNode, pinned: Host, datapath: Datapath, index: int, others: list[str]
 ) -> None:
