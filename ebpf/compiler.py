@@ -17,6 +17,7 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,8 @@ def _explain(request: Request, program: Program) -> None:
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:
-    if program.type is ProgramType.XDP:
+    if program.type in (ProgramType.XDP, ProgramType.EXT):
         fd = _load_for_fragments(module, program)
-    elif program.type is ProgramType.EXT:
-        fd = extension.load(program.code, *_code(module, program.code))
     else:
         attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
         fd = module.load_func(program.name, int(program.type), **attach).fd
@@ -90,12 +89,14 @@ def _load(module: Any, program: Program, pins: Path) -> None:
 
 def _load_for_fragments(module: Any, program: Program) -> int:
     """Load an XDP program that takes frames of several buffers too, which BCC has no word for; old kernels: without."""
+    name = program.code or program.name
+    load = extension.load if program.code else partial(libbpf.load_program, program.type)
     try:
-        return libbpf.load_program(program.type, program.name, *_code(module, program.name), flags=libbpf.XDP_HAS_FRAGS)
+        return load(name, *_code(module, name), flags=libbpf.XDP_HAS_FRAGS)
     except KernelError as error:
         if error.errno != errno.EINVAL:
             raise
-        return int(module.load_func(program.name, int(program.type)).fd)
+        return load(name, *_code(module, name))
 
 
 def _code(module: Any, function: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ The kernel wants two things of such an extension that BCC does not give. It comp
 of both (BTF); that is no more than `int f(struct xdp_md *)`, so it is written here by hand. It wants to see a program
 to extend when the extension is loaded. The smallest there can be does, as an extension may later be attached to any
 other program with such a function (Linux 5.10). That function may move packets: from Linux 6.13 on, what does so takes
-the place of its like only. The extension takes frames of several buffers, or it could not go on to a program that does.
+the place of its like only. An extension goes on to a program that takes frames of several buffers if it does itself.
 
 Source: Linux, Documentation/bpf/btf.rst and include/uapi/linux/bpf.h.
 """
@@ -37,13 +37,11 @@ _PROGRAM = bytes.fromhex(
 _PLACE_AT = 2  # instructions
 
 
-def load(name: str, code: int, size: int) -> int:
+def load(name: str, code: int, size: int, flags: int = 0) -> int:
     """Load instructions (address and bytes) of an XDP program as an extension; raises KernelError."""
     with _types() as types, _place(types) as place:
         functions = ((0, _PLACE),)
-        return libbpf.load_program(
-            ProgramType.EXT, name, code, size, libbpf.XDP_HAS_FRAGS, types, functions, extends=(place, _PLACE)
-        )
+        return libbpf.load_program(ProgramType.EXT, name, code, size, flags, types, functions, extends=(place, _PLACE))
 
 
 @contextmanager
