@@ -136,7 +136,7 @@ class Agent:
             await asyncio.wait_for(self._scanned.wait(), FIRST_SCAN_TIMEOUT)
         except TimeoutError:
             log.warning("the devices of this host could not be read in %.0f s; going on", FIRST_SCAN_TIMEOUT)
-        self.programmer.api_server = await named_addresses(str(self.source.path))
+        self.programmer.api_server = await named_addresses(self.source.peer)
         await self._apply()
         release_freed()
         gc.freeze()  # a cluster's objects stay; looking through them for cycles takes a tenth of a second each time
@@ -219,7 +219,7 @@ class Agent:
     async def _verify(self) -> None:
         while True:
             await asyncio.sleep(self.settings.verify_interval)
-            self.programmer.api_server = await named_addresses(str(self.source.path)) or self.programmer.api_server
+            self.programmer.api_server = await named_addresses(self.source.peer) or self.programmer.api_server
             await self.programmer.verify()
             if self.programmer.failures:
                 self._changed.set()  # what failed may fit by now

@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from itertools import islice, takewhile
 from urllib.parse import urlsplit
 
+from daemon.model.addresses import address_of
 from daemon.model.directory import packed
 from daemon.model.objects import AddressType
 from daemon.model.snapshot import Snapshot
@@ -51,4 +52,4 @@ def _served(snapshot: Snapshot) -> Iterator[bytes]:
         if (one.namespace, one.service) == _SERVICE and one.address_type is not AddressType.FQDN:
             for address in (text for endpoint in one.endpoints for text in endpoint.addresses):
                 with suppress(ValueError):
-                    yield packed(ip_address(address))
+                    yield packed(address_of(address))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from daemon.endpoints.device import Device, Devices
 from daemon.endpoints.labels import identity_labels, owners
+from daemon.model.addresses import address_of
 from daemon.model.objects import Pod
 from daemon.model.workload import IPAddress, Owner
 
@@ -100,7 +100,7 @@ def claimed(pod: Pod) -> tuple[IPAddress, ...]:
 
 def _parsed(text: str) -> IPAddress | None:
     try:
-        return ip_address(text)
+        return address_of(text)
     except ValueError:  # told by the source, with file and line
         return None
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from daemon.model.addresses import address_of
 from daemon.model.differences import differences
 from daemon.model.nodes import NodeObject
 from daemon.model.objects import KubeObject, Namespace, Pod
@@ -228,7 +229,7 @@ def _addresses(pod: Pod) -> tuple[bytes, ...]:
 def _packed(text: str) -> bytes | None:
     """16 bytes; None for a node's host name, and for what the source has already told about."""
     try:
-        return pack(text)
+        return pack(address_of(text))
     except ValueError:
         return None
 

@@ -6,16 +6,14 @@ so every question here asks for the family, too, and `barrier` is what a trie ne
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
-from ipaddress import ip_network
 from typing import NamedTuple
 
+from daemon.model import addresses
 from ebpf.addresses import MAPPED
 
 V4_BITS = 96
 _V4 = int.from_bytes(MAPPED + bytes(4))
-_LEADING_ZEROS = re.compile(r"\b0+(?=\d)")
 
 
 class Network(NamedTuple):
@@ -56,7 +54,7 @@ def network_of(text: str) -> Network:
     """
     if "/" not in text:
         raise ValueError(f'"{text}" has no prefix length')
-    found = ip_network(text if ":" in text else _LEADING_ZEROS.sub("", text), strict=False)
+    found = addresses.network_of(text)
     base = int(found.network_address)
     return Network(_V4 | base, V4_BITS + found.prefixlen) if found.version == 4 else Network(base, found.prefixlen)
 

@@ -11,8 +11,9 @@ are passed over.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
+from daemon.model.addresses import address_of, network_of
 from daemon.model.directory import Frontend
 from daemon.model.objects import (
     SERVICE_PROXY_LABEL,
@@ -128,14 +129,14 @@ def family_of(raw: bytes) -> int:
 def packed(text: str) -> bytes | None:
     """The 16 bytes of an address; None for text that is none."""
     try:
-        return pack(text)
+        return pack(address_of(text))
     except ValueError:
         return None
 
 
 def _network(text: str) -> IPv4Network | IPv6Network | None:
     try:
-        return ip_network(text, strict=False)
+        return network_of(text)
     except ValueError:
         return None
 

@@ -25,6 +25,10 @@ class Source(Protocol):
     def path(self) -> Path | str: ...
 
     @property
+    def peer(self) -> str:
+        """URL of what this node speaks to for its sake, "" where that is nobody."""
+
+    @property
     def snapshot(self) -> Snapshot:
         """The last snapshot, with the problems and the age that it has now."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 
+from daemon.model.addresses import address_of, network_of
 from daemon.model.objects import (
     HEADLESS_IP,
     HEADLESS_LABEL,
@@ -76,9 +76,9 @@ def _outside(service: Service) -> Iterator[Finding]:
         yield from _addresses((*path, "ip"), [entry.ip] if entry.ip else [], True)
         if entry.ip and spec.type is not ServiceType.LOAD_BALANCER:
             yield path, f"{entry.ip} is not used with type {spec.type.value}; write type LoadBalancer"
-    if spec.load_balancer_source_ranges:
-        text = "not enforced yet: the load balancer's addresses are served to all sources; filter elsewhere"
-        yield ("spec", "loadBalancerSourceRanges"), text
+    for index, text in enumerate(spec.load_balancer_source_ranges):
+        if not _is_network(text.strip()):
+            yield ("spec", "loadBalancerSourceRanges", index), f'"{text}" is not a network; it is passed over'
 
 
 def _pod(pod: Pod) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def _pod(pod: Pod) -> Iterator[Finding]:
             path = "spec", "containers", place, "ports", index, "hostIP"
             if not _version(port.host_ip):
                 yield path, f'"{port.host_ip}" is not an IP address; the host port is not served'
-            elif ip_address(port.host_ip).is_loopback:
+            elif address_of(port.host_ip).is_loopback:
                 yield path, "host ports on loopback alone are not served; leave hostIP out"
 
 
@@ -124,13 +124,21 @@ def _addresses(path: Path, addresses: Iterable[str], frontend: bool = False) -> 
 
 
 def _special(address: str) -> bool:
-    found = ip_address(address)
+    found = address_of(address)
     return found.is_loopback or found.is_multicast or found.is_unspecified
+
+
+def _is_network(text: str) -> bool:
+    try:
+        network_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _version(address: str) -> int:
     """4 or 6; 0 for what is no address."""
     try:
-        return ip_address(address).version
+        return address_of(address).version
     except ValueError:
         return 0

@@ -32,6 +32,7 @@ class FolderSource:
     """Snapshots of a folder's *.yaml, *.yml and *.json files; not of its subfolders."""
 
     kind = "folder"
+    peer = ""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)

@@ -24,6 +24,8 @@ Path = tuple[str | int, ...]
 
 _CORE_TAG = "tag:yaml.org,2002:"
 _RESOLVED_TAGS = {_CORE_TAG + name for name in ("null", "bool", "int", "float")}
+_TEXTS = frozenset({"annotations", "labels", "matchLabels", "nodeSelector"})
+"""Mappings of texts. A null in them is an empty one to the API server; who left it out would select more."""
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
@@ -150,6 +152,8 @@ class _Builder:
             self.lines[id(frame.value), len(frame.value)] = line
             frame.value.append(value)
         else:
+            if value is None and len(self._stack) > 1 and self._stack[-2].key in _TEXTS:
+                value = ""
             if value is not None and frame.key is not None:
                 frame.value[frame.key] = value
             frame.key = None

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
 from msgspec import UNSET
 
+from daemon.model.addresses import network_of
 from daemon.model.objects import KubeObject
 from daemon.model.policies import (
     RULES_MAX,
@@ -40,7 +41,6 @@ _LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_WORD}")
 _LABEL_VALUE = re.compile(rf"({_WORD})?")
 _PORT_NAME = re.compile(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
 _DOMAIN = re.compile(r"(\*\.)?([A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?\.)+[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?\.?")
-_LEADING_ZEROS = re.compile(r"\b0+(?=\d)")
 _EGRESS_ONLY = ("nodes", "networks", "domainNames")
 _SELECTS = {Operator.IN: True, Operator.NOT_IN: True, Operator.EXISTS: False, Operator.DOES_NOT_EXIST: False}
 
@@ -241,7 +241,7 @@ def _given(peer: ClusterPeer) -> list[str]:
 def _network(text: str) -> IPv4Network | IPv6Network | None:
     """Host bits may be set and IPv4 may have leading zeros, as in the API."""
     try:
-        return ip_network(text if ":" in text else _LEADING_ZEROS.sub("", text), strict=False) if "/" in text else None
+        return network_of(text) if "/" in text else None
     except ValueError:
         return None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import re2
 import yaml
 
 from daemon.model.shields import SHIELD_VERSION, Shield, ShieldSpec
@@ -58,6 +59,30 @@ def test_the_definition_says_what_the_agent_reads() -> None:
     assert f"{DEFINITION['spec']['group']}/{VERSION['name']}" == SHIELD_VERSION
     assert (names["kind"], DEFINITION["spec"]["scope"]) == (Shield.__name__, "Cluster")
     assert DEFINITION["metadata"]["name"] == f"{names['plural']}.{DEFINITION['spec']['group']}"
+
+
+STRUCTURAL = {
+    *("type", "properties", "additionalProperties", "items", "required", "description", "enum", "format", "pattern"),
+    *("minimum", "maximum", "maxItems", "maxLength"),
+}
+
+
+def check_structure(schema: dict[str, Any], where: str) -> None:
+    """What an API server asks of a definition: a type everywhere, one way to say a field, patterns of RE2."""
+    assert schema.get("type"), where
+    assert not set(schema) - STRUCTURAL, where
+    assert not {"properties", "additionalProperties"} <= schema.keys(), where
+    re2.compile(schema.get("pattern", ""))
+    below = {**schema.get("properties", {}), "[]": schema.get("items"), "{}": schema.get("additionalProperties")}
+    for name, one in below.items():
+        if one is not None:
+            check_structure(one, f"{where}.{name}")
+
+
+def test_the_definition_is_structural() -> None:
+    check_structure(VERSION["schema"]["openAPIV3Schema"], "")
+    with pytest.raises(AssertionError):
+        check_structure({"type": "object", "properties": {"spec": {"items": {"type": "string"}}}}, "")
 
 
 @pytest.mark.parametrize("name", ["examples/shield.yaml"])

@@ -1,10 +1,13 @@
 """A Kubernetes API server for tests: lists in pages, watches with bookmarks, and fails in every way on demand.
 
 It keeps objects and a log of changes under one counter of versions, as etcd does. What a client may rely on is kept
-exactly: a page's token belongs to one version and expires with it; a watch from a version that the log has lost gets
-410; an object that comes to match or no longer matches a selector is ADDED or DELETED for those who select.
+exactly: a page's token belongs to one version and expires with it; a watch from a version that the log has lost begins,
+and its only event is 410; an object that comes to match or no longer matches a selector is ADDED or DELETED for those
+who select. What a client must put up with is kept as well: long lists are compressed, their items do not say their
+kind, a slice without endpoints has null in their place, and a bookmark only comes with a newer version.
 
-Source: the API concepts of Kubernetes (lists, chunking, watches, bookmarks) and its label and field selectors.
+Source: the API concepts of Kubernetes (lists, chunking, watches, bookmarks) and its label and field selectors; the
+handlers and the watch cache of k8s.io/apiserver.
 """
 
 from __future__ import annotations
@@ -15,12 +18,12 @@ import contextlib
 import json
 import ssl
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
 from tests.support import apiserver_http as http
 from tests.support.apiserver_objects import Objects
-from tests.support.apiserver_store import PATHS, Change, Object, Selection, Store
+from tests.support.apiserver_store import KINDS, PATHS, Change, Name, Object, Selection, Store, written
 
 
 class Fault(Exception):
@@ -35,7 +38,8 @@ class ApiServer:
     """Serves a store on a loopback port of the calling namespace. `faults` change what the next answers are.
 
     `down` refuses connections; `mute` accepts and says nothing; `fail` is answered to the next requests, one after the
-    other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte. Kinds that are
+    other; `bookmark` (s) is the time between bookmarks; `dribble` sends a stream byte by byte; `watch_limit` (s) ends
+    watches; a `forgetful` one knows no version of the past, neither a watch's nor a page's. Kinds that are
     `forbidden` are answered with 403, `absent` ones with 404 (and discovery
     says in which other version they are `served_as`); whoever brings none of the `tokens` (None: no matter)
     nor a certificate of one of the `subjects` with 401.
@@ -54,11 +58,15 @@ class ApiServer:
         self.tls = tls
         self.mute = False
         self.dribble = False
+        self.watch_limit = 3600.0
+        self.forgetful = False
+        self.compressed = 0
         self.requests: list[str] = []
+        self.headers: Mapping[str, str] = {}
         self.port = 0
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._connections: dict[asyncio.StreamWriter, asyncio.StreamReader] = {}
         self._watches: dict[asyncio.StreamWriter, list[str]] = {}
 
     @property
@@ -102,7 +110,7 @@ class ApiServer:
         await self.notify()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
+        self._connections[writer] = reader
         try:
             while request := await http.read(reader):
                 await self._answer(request, writer)
@@ -111,12 +119,13 @@ class ApiServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._connections.discard(writer)
+            self._connections.pop(writer, None)
             with contextlib.suppress(Exception):
                 writer.close()
 
     async def _answer(self, request: http.Request, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request.target)
+        self.headers = request.headers
         if self.mute:
             await asyncio.sleep(3600)
         path, query = request.path, request.query
@@ -132,7 +141,7 @@ class ApiServer:
         elif path in (documents := self._discovery()):
             await http.answer(writer, 200, documents[path])
         elif path in self._paths(self.absent):
-            await http.answer(writer, 404, http.status(404, "the server could not find the requested resource"))
+            await http.answer(writer, 404, "404 page not found\n")
         elif path not in self.store.objects or request.method != "GET":
             self.objects.store, self.objects.forbidden = self.store, self.forbidden
             await http.answer(writer, *await self.objects.answer(request))
@@ -140,7 +149,7 @@ class ApiServer:
         elif watches:
             await self._watch(path, query, writer)
         else:
-            await self._list(path, query, writer)
+            await self._list(path, query, writer, request.headers.get("accept-encoding", ""))
 
     def _discovery(self) -> dict[str, Object]:
         """What is said of groups with a kind that is served in another version."""
@@ -155,14 +164,14 @@ class ApiServer:
     def _paths(kinds: set[str]) -> set[str]:
         return {PATHS[kind] for kind in kinds}
 
-    async def _list(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
+    async def _list(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter, accepted: str) -> None:
         """A page. Its token names the version and the last name; a later page shows what there is then."""
         version, after = self.store.version, None
         if token := query.get("continue"):
             told = json.loads(base64.b64decode(token))
             version, after = told["version"], tuple(told["after"])
-            if version < self.store.lost:
-                await http.answer(writer, 410, http.status(410))
+            if self.forgetful or version < self.store.lost:
+                await http.answer(writer, 410, _expired(_token(self.store.version, after)))
                 return
         wanted, objects = Selection.of(query), self.store.objects[path]
         names = self.store.names(path)
@@ -172,22 +181,23 @@ class ApiServer:
         page = list(islice(matching, limit))
         meta = {"resourceVersion": str(version)}
         if next(matching, None):
-            more = json.dumps({"version": version, "after": page[-1]}).encode()
-            meta["continue"] = base64.b64encode(more).decode()
-        items = [objects[name] for name in page]
-        await http.answer(writer, 200, {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items})
+            meta["continue"] = _token(version, page[-1])
+        items = [written(path, objects[name], listed=True) for name in page]
+        body = {"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items}
+        self.compressed += await http.answer(writer, 200, body, pack="gzip" in accepted)
 
     async def _watch(self, path: str, query: dict[str, str], writer: asyncio.StreamWriter) -> None:
         version = int(query["resourceVersion"])
-        if version < self.store.lost:
-            await http.answer(writer, 410, http.status(410))
-            return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         pending = self._watches.setdefault(writer, [])
         try:
-            deadline = asyncio.get_running_loop().time() + float(query.get("timeoutSeconds", 300))
+            lasts = min(float(query.get("timeoutSeconds", 300)), self.watch_limit)
+            deadline = asyncio.get_running_loop().time() + lasts
             async for line in self._events(path, Selection.of(query), version, deadline, pending):
-                await self._send(writer, line)
+                if self._connections[writer].at_eof():
+                    raise Fault
+                if line:
+                    await self._send(writer, line)
             writer.write(b"0\r\n\r\n")
             await writer.drain()
         finally:
@@ -196,8 +206,11 @@ class ApiServer:
     async def _events(
         self, path: str, wanted: Selection, version: int, deadline: float, pending: list[str]
     ) -> AsyncIterator[str]:
-        """Lines of a watch from a version on, until the deadline."""
-        loop = asyncio.get_running_loop()
+        """Lines of a watch from a version on, until the deadline; "" now and then, for whoever must look up."""
+        if self.forgetful or version < self.store.lost:
+            yield json.dumps({"type": "ERROR", "object": _expired()})
+            return
+        loop, began = asyncio.get_running_loop(), version
         next_bookmark = loop.time() + self.bookmark
         while loop.time() < deadline:
             while pending:
@@ -209,10 +222,13 @@ class ApiServer:
             if loop.time() >= next_bookmark:
                 next_bookmark = loop.time() + self.bookmark
                 version = self.store.version
-                yield _bookmark(version)
+                if version > began:
+                    yield _bookmark(path, version)
+            yield ""
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
-        yield _bookmark(version)
+        if version > began:
+            yield _bookmark(path, version)
 
     async def _send(self, writer: asyncio.StreamWriter, line: str) -> None:
         while self.mute:
@@ -230,11 +246,24 @@ def _event(change: Change, wanted: Selection) -> str:
     if not matched and not matches:
         return ""
     kind = "MODIFIED" if matched and matches else "ADDED" if matches else "DELETED"
-    return json.dumps({"type": kind, "object": change.object})
+    return json.dumps({"type": kind, "object": written(change.path, change.object)})
 
 
-def _bookmark(version: int) -> str:
-    return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}})
+def _bookmark(path: str, version: int) -> str:
+    meta = {"resourceVersion": str(version), "creationTimestamp": None}
+    empty = {"kind": KINDS[path], "metadata": meta, "spec": {"containers": None}, "status": {}}
+    return json.dumps({"type": "BOOKMARK", "object": empty})
+
+
+def _token(version: int, after: Name) -> str:
+    """Where a list goes on."""
+    return base64.b64encode(json.dumps({"version": version, "after": after}).encode()).decode()
+
+
+def _expired(token: str = "") -> Object:
+    """The words for a version that is forgotten; with a token, by which who can put up with gaps goes on."""
+    meta = {"continue": token} if token else {}
+    return http.status(410, "too old resource version", reason="Expired", metadata=meta)
 
 
 def _subject(writer: asyncio.StreamWriter) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+COMPRESSED = 128 << 10  # bytes from which on an answer is
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,36 @@ async def read(reader: asyncio.StreamReader) -> Request | None:
 
 
 async def answer(
-    writer: asyncio.StreamWriter, code: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> None:
-    raw = json.dumps(body).encode()
-    more = "".join(f"{key}: {value}\r\n" for key, value in (headers or {}).items())
-    head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n{more}\r\n"
+    writer: asyncio.StreamWriter,
+    code: int,
+    body: Mapping[str, Any] | str,
+    headers: Mapping[str, str] | None = None,
+    pack: bool = False,
+) -> bool:
+    """Whether it was compressed, as what is long is for whoever takes it so. Text is no JSON."""
+    written = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+    raw, more = written.encode(), dict(headers or {})
+    if packed := pack and len(raw) > COMPRESSED:
+        raw, more["Content-Encoding"] = gzip.compress(raw, 4), "gzip"
+    kind = "text/plain" if isinstance(body, str) else "application/json"
+    told = "".join(f"{key}: {value}\r\n" for key, value in more.items())
+    head = f"HTTP/1.1 {code} X\r\nContent-Type: {kind}\r\nContent-Length: {len(raw)}\r\n{told}\r\n"
     writer.write(head.encode() + raw)
     await writer.drain()
+    return packed
 
 
-def status(code: int, message: str = "") -> dict[str, Any]:
+def status(code: int, message: str = "", **more: Any) -> dict[str, Any]:
     """The API's words for a failure."""
     told = message or f"made to fail: {code}"
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": told}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": told,
+        "code": code,
+    } | more
 
 
 def end(writer: asyncio.StreamWriter, reset: bool) -> None:

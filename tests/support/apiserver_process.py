@@ -3,8 +3,8 @@
 `{"put": [objects]}`, `{"status": OBJECT}` (of one that is there), `{"slice": OBJECT}` (of a Service that is there),
 `{"delete": [kind, namespace, name]}`, `{"down": true}`, `{"down": false}`, `{"compact": true}`,
 `{"clear": true}`; and faults: `{"cut": RESET}`, `{"inject": LINE}`, `{"fail": [codes]}`, `{"dribble": BOOL}`,
-`{"mute": BOOL}`, `{"forbid": [kinds]}`, `{"tokens": [accepted]}`. Each line is answered by one: the store's version.
-The first line printed is the server's port.
+`{"mute": BOOL}`, `{"forbid": [kinds]}`, `{"tokens": [accepted]}`, `{"subjects": [of certificates]}`. Each line is
+answered by one: the store's version. The first line printed is the server's port.
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ async def obey(server: ApiServer, command: dict[str, Any]) -> None:
             server.cut()
         case {"tokens": [*tokens]}:
             server.tokens = set(tokens)
+        case {"subjects": [*subjects]}:
+            server.tokens, server.subjects = set(), set(subjects)
         case {"clear": True}:
             version = server.store.version
             server.store = Store(version + 1000)

@@ -19,6 +19,8 @@ PATHS = {
     "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies",
     "Shield": "/apis/remora.io/v1alpha1/shields",
 }
+KINDS = {path: kind for kind, path in PATHS.items()}
+_DEFINED = {PATHS["ClusterNetworkPolicy"], PATHS["Shield"]}  # by CustomResourceDefinitions
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,17 @@ class Store:
         else:
             self.objects[path][name] = stored
         self.log.append(Change(self.version, path, stored, before, deleted))
+
+
+def written(path: str, found: Object, listed: bool = False) -> Object:
+    """As the server writes it: with who manages what, null for a slice's empty lists, no kind for items of a list."""
+    noise = [{"manager": "kubectl", "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {}}}]
+    made = {**found, "metadata": {**found["metadata"], "managedFields": noise}}
+    if path == PATHS["EndpointSlice"]:
+        made |= {key: found.get(key) or None for key in ("endpoints", "ports")}
+    if listed and path not in _DEFINED:
+        made = {key: value for key, value in made.items() if key not in ("kind", "apiVersion")}
+    return made
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+_PLAIN = "basicConstraints=critical,CA:true\nsubjectKeyIdentifier=none\nauthorityKeyIdentifier=none\n"
+_USUAL = "basicConstraints=critical,CA:true\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -20,14 +22,28 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates; its own is `certificate`."""
+    """Signs certificates; its own is `certificate`. A `plain` one knows no key identifiers."""
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(self, folder: Path, name: str = "authority", plain: bool = False) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.certificate, self._key = folder / f"{name}.crt", folder / f"{name}.key"
+        made = folder / f"{name}.cnf"
+        made.write_text(f"[req]\ndistinguished_name=dn\nx509_extensions=v3\n[dn]\n[v3]\n{_PLAIN if plain else _USUAL}")
         _openssl(
-            "req", "-x509", *_KEY, "-keyout", self._key, "-out", self.certificate, "-days", 2, "-subj", f"/CN={name}"
+            "req",
+            "-x509",
+            "-config",
+            made,
+            *_KEY,
+            "-keyout",
+            self._key,
+            "-out",
+            self.certificate,
+            "-days",
+            2,
+            "-subj",
+            f"/CN={name}",
         )
 
     def issue(self, name: str, *names: str, days: int = 2) -> Pair:

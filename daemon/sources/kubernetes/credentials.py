@@ -1,7 +1,8 @@
 """Who asks: a token of the kubeconfig, one in a file that the kubelet renews, or what a credential plugin gives.
 
 A token's file is read for each request, of which there are few, so a renewed one needs neither a signal nor a 401. A
-plugin runs when there is no token, when the one it gave is over, and when the server does not accept it any more.
+plugin gives a token, a client's certificate, or both; it runs at first, when what it gave is over, and when the server
+does not accept it any more.
 
 Source: "client-go credential plugins" and "Bound service account tokens" of the documentation of Kubernetes.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -23,6 +25,7 @@ import msgspec
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import UserExec
 
+from daemon.sources.kubernetes import tls, wire
 from daemon.sources.kubernetes.wire import ApiError
 
 PLUGIN_APIS = frozenset({"client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"})
@@ -75,7 +78,14 @@ class TokenFile(httpx2.Auth):
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     token: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
     expiration_timestamp: datetime | None = None
+
+    @property
+    def pair(self) -> tls.Pair | None:
+        given = self.client_certificate_data and self.client_key_data
+        return tls.Pair(self.client_certificate_data, self.client_key_data) if given else None
 
 
 class _Credential(msgspec.Struct, frozen=True, rename="camel"):
@@ -84,31 +94,37 @@ class _Credential(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Plugin(httpx2.Auth):
-    """A program that prints a token. `kubeconfig` is the file that names it: a relative path starts there."""
+    """A program that says who asks. `kubeconfig` is the file that names it: a relative path starts there."""
 
     def __init__(self, how: UserExec, kubeconfig: Path | None) -> None:
         self._how, self._kubeconfig = how, kubeconfig
         self._given = _Status()
+        self._accepted = False
         self._turn = asyncio.Lock()
 
+    def pair(self) -> tls.Pair | None:
+        """The certificate that it gave last, None where it gave none."""
+        return self._given.pair
+
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """One request, and a second one with a new token where the first is not accepted; raises ApiError."""
+        """One request, and a second one as somebody new where the first is not accepted; raises ApiError."""
         for last in (False, True):
-            token = await self._token()
-            request.headers["Authorization"] = f"Bearer {token}"
+            given = await self._current()
+            if given.token:
+                request.headers["Authorization"] = f"Bearer {given.token}"
             answer = yield request
             if last or answer.status_code != _UNAUTHORIZED:
                 return
-            if self._given.token == token:
-                self._given = _Status()
+            if self._given is given:
+                self._accepted = False
 
-    async def _token(self) -> str:
+    async def _current(self) -> _Status:
         """One run for all who wait."""
         async with self._turn:
             until = self._given.expiration_timestamp
-            if not self._given.token or (until and until.timestamp() - EARLY.total_seconds() < time.time()):
-                self._given = await self._run()
-            return self._given.token
+            if not self._accepted or (until and until.timestamp() - EARLY.total_seconds() < time.time()):
+                self._given, self._accepted = await self._run(), True
+            return self._given
 
     async def _run(self) -> _Status:
         how = self._how
@@ -137,12 +153,20 @@ class Plugin(httpx2.Auth):
 
     def _read(self, out: bytes) -> _Status:
         try:
-            found = msgspec.json.decode(out, type=_Credential)
-        except msgspec.DecodeError as error:  # what was printed may be a secret, so it is not told
+            found = msgspec.convert(wire.without_nulls(msgspec.json.decode(out)), _Credential)
+        except msgspec.MsgspecError as error:  # what was printed may be a secret, so it is not told
             raise ApiError(f"credential plugin {self._how.command} printed no ExecCredential: {error}") from error
-        if not found.status.token:
-            raise ApiError(f"credential plugin {self._how.command} gave no token; certificates of plugins are not used")
-        return found.status
+        status, pair = found.status, found.status.pair
+        if bool(status.client_certificate_data) != bool(status.client_key_data):
+            raise ApiError(f"credential plugin {self._how.command} gave a certificate or a key, not both")
+        if not (status.token or pair):
+            raise ApiError(f"credential plugin {self._how.command} gave neither a token nor a certificate")
+        try:
+            if pair:
+                tls.show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pair)
+        except OSError as error:
+            raise ApiError(f"credential plugin {self._how.command} gave a certificate that is none: {error}") from error
+        return status
 
     def _command(self) -> str:
         """A name is looked for on the path; a relative path starts at the kubeconfig, as for kubectl."""

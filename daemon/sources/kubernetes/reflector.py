@@ -1,9 +1,10 @@
 """One kind of objects, kept up to date: listed once, then watched, through every way in which a watch ends.
 
-A watch that ends in good order goes on from the last version heard of; bookmarks keep that young. A version that the
-server has forgotten (410) means a new list. Everything else, a refused connection, a reset, a server that says
-nothing for too long, is waited out: longer each time, and never in step with other nodes. What is known stays in
-force all the while; only a complete list ever removes what it does not mention.
+A watch that ends in good order goes on from the last version heard of; bookmarks keep that young. So does one in which
+nothing was said for long: bookmarks are no promise, and where nobody changes a kind a server may be silent for hours. A
+version that the server has forgotten (410) means a new list. Everything else, a refused connection, a reset, a request
+that is not answered, is waited out: longer each time, and never in step with other nodes. What is known stays in force
+all the while; only a complete list ever removes what it does not mention.
 
 Source: the API concepts of Kubernetes, "Efficient detection of changes" and "Retrieving large result sets in chunks".
 """
@@ -11,6 +12,7 @@ Source: the API concepts of Kubernetes, "Efficient detection of changes" and "Re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -45,7 +47,10 @@ class Patience:
     watch: float = 300.0
     """what a watch asks the server for; each draws up to twice as much, so that they do not all end together"""
     silence: float = 90.0
-    """without a byte, after which a connection is dead; a server sends a bookmark every minute"""
+    """without a byte, after which a watch is asked for anew, and an answer that has not begun is given up; most servers
+    send a bookmark every minute"""
+    brief: float = 1.0
+    """a watch that ends sooner with nothing said has failed, in whatever order it ends"""
     wait: float = 0.25
     """before the first new attempt; doubles up to `wait_limit`"""
     wait_limit: float = 3.0
@@ -99,8 +104,8 @@ class Reflector(Generic[T]):
             self._expired += 1
             if self._expired == 1:
                 return  # the first time a new list is asked for at once
-        if error.code == refusals.NOT_FOUND and self.resource.optional and not self.cache.all():
-            await self._missing()  # a kind that goes takes its objects with it first, so while there are any it is here
+        if error.code == refusals.NOT_FOUND and self.resource.optional:
+            await self._missing(error)
             return
         if error.code in refusals.LASTING:
             self._forbidden()
@@ -109,24 +114,32 @@ class Reflector(Generic[T]):
         await self._wait(refusals.told(self.resource, error), error.retry_after)
 
     def _forbidden(self) -> None:
-        """Only somebody's change ends this: there is nothing to wait for."""
-        self.refused = True
+        """Only somebody's change ends this: there is nothing to wait for.
+
+        Or it is a server that has just started and has not read its own rules yet, so the first waits are short.
+        """
+        if not self.refused:
+            self.refused, self._failures = True, 0
         if not (self.withheld or self.synced.is_set()):
             self.withheld = True
             self._on_change()
 
-    async def _missing(self) -> None:
-        """The server has no such kind, or serves it in another version."""
+    async def _missing(self, error: ApiError) -> None:
+        """The server has no such kind, or serves it in another version.
+
+        A kind that goes takes its objects with it first, so while there are any it is not believed to be gone.
+        """
         try:
             version = await served_as(self._client, self.resource)
-        except (ApiError, httpx2.HTTPError, OSError) as error:
-            await self._wait(f"whether the kind is there cannot be told: {error or type(error).__name__}")
+        except (ApiError, httpx2.HTTPError, OSError) as failed:
+            await self._wait(f"whether the kind is there cannot be told: {failed or type(failed).__name__}")
             return
-        if not version:
+        if not (version or self.cache.all()):
             await self._absent()
             return
         self._forbidden()
-        await self._wait(f"the cluster has it as version {version} only, and this agent reads {self.resource.version}")
+        another = f"the cluster has it as version {version} only, and this agent reads {self.resource.version}"
+        await self._wait(another if version else refusals.told(self.resource, error))
 
     async def _absent(self) -> None:
         """The server has no such kind: there are no such objects, until it has."""
@@ -142,27 +155,27 @@ class Reflector(Generic[T]):
         limit = self._patience.refused if self.refused else self._patience.wait_limit
         longest = min(self._patience.wait * 2**self._failures, limit)
         self._failures = min(self._failures + 1, 16)
-        await asyncio.sleep(max(at_least, random.uniform(longest / 2, longest)))
+        await asyncio.sleep(at_least + random.uniform(longest / 2, longest))
 
     def _heard(self) -> None:
         """The server has said something that could be understood."""
         if self.trouble:
             log.info("%s: the API server answers again", self.resource.name)
-        self.trouble, self.refused, self._failures, self.heard_at = "", False, 0, time.monotonic()
+        self.trouble, self.refused, self.heard_at = "", False, time.monotonic()
 
     async def _list(self) -> None:
         """All objects, page by page; taken over only when complete."""
         found: dict[Name, T] = {}
-        self.unreadable.clear()
+        unreadable: dict[Name, str] = {}
         token = ""
         while True:
             page = await self._page(token)
             for raw in page.items or ():
-                self._decode(raw, found)
+                self._decode(raw, found, unreadable)
             token = page.metadata.next
             if not token:
                 break
-        self._version = page.metadata.resource_version
+        self._version, self.unreadable = page.metadata.resource_version, unreadable
         self._heard()
         self._take(found)
 
@@ -175,23 +188,30 @@ class Reflector(Generic[T]):
             raise _failure(answer, answer.content)
         return wire.page(answer.content)
 
-    def _decode(self, raw: msgspec.Raw, into: dict[Name, T]) -> None:
+    def _decode(self, raw: msgspec.Raw, into: dict[Name, T], unreadable: dict[Name, str]) -> None:
         """Put an object among the others; of one that cannot be understood the last good version stays."""
         key = wire.head(raw).key
         try:
-            found = shared(with_defaults(self._decoder.decode(raw)))
+            found = shared(with_defaults(self._read(raw)))
             into[name_of(found)] = found  # type: ignore[assignment]
-            self.unreadable.pop(key, None)
+            unreadable.pop(key, None)
         except msgspec.ValidationError as error:
             self._report(key, str(error))
+            unreadable[key] = str(error)
             known = self.cache.get(key)
             if known is not None:
                 into[key] = known
 
+    def _read(self, raw: msgspec.Raw) -> KubeObject:
+        """Raises ValidationError. Few objects have a null in them, and only those are decoded twice."""
+        try:
+            return self._decoder.decode(raw)  # type: ignore[no-any-return]
+        except msgspec.ValidationError:
+            return msgspec.convert(wire.without_nulls(msgspec.json.decode(raw)), self.resource.kind)
+
     def _report(self, key: Name, why: str) -> None:
         if self.unreadable.get(key) != why:
             log.warning("%s %s/%s cannot be read: %s; its last good version stays", self.resource.name, *key, why)
-        self.unreadable[key] = why
 
     def _take(self, found: dict[Name, T]) -> None:
         changed = self.cache.replace(found)
@@ -209,13 +229,19 @@ class Reflector(Generic[T]):
             "resourceVersion": self._version,
             "timeoutSeconds": str(int(self._patience.watch * random.uniform(1, 2)) or 1),
         }
+        began, said = time.monotonic(), False
         async with self._client.stream("GET", self.resource.path, params=query) as answer:
             if answer.status_code != httpx2.codes.OK:
                 raise _failure(answer, await answer.aread())
             self._heard()
-            async for line in wire.lines(answer.aiter_bytes()):
-                self._event(wire.event(line))
-                self._heard()
+            with contextlib.suppress(httpx2.ReadTimeout):
+                async for line in wire.lines(answer.aiter_bytes()):
+                    self._event(wire.event(line))
+                    self._heard()
+                    said, self._failures = True, 0
+        if not said and time.monotonic() - began < self._patience.brief:
+            raise ApiError("the API server ended the watch at once")
+        self._failures = 0
 
     def _event(self, event: wire.Event) -> None:
         if event.type == "ERROR":
@@ -233,10 +259,10 @@ class Reflector(Generic[T]):
 
     def _put(self, raw: msgspec.Raw) -> bool:
         found: dict[Name, T] = {}
-        self._decode(raw, found)
+        self._decode(raw, found, self.unreadable)
         return any(self.cache.put(one) for one in found.values())
 
 
 def _failure(answer: httpx2.Response, body: bytes) -> ApiError:
     wait = answer.headers.get("Retry-After", "")
-    return wire.failure(body, answer.status_code, min(float(wait), 30.0) if wait.isdigit() else 0.0)
+    return wire.failure(body, answer.status_code, float(wait) if wait.isdigit() else 0.0)

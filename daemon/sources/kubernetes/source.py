@@ -52,6 +52,11 @@ class KubernetesSource:
         return self._access.server
 
     @property
+    def peer(self) -> str:
+        """What this node speaks to: the API server, or the proxy in between."""
+        return self._access.peer
+
+    @property
     def snapshot(self) -> Snapshot:
         """What is known, with what is wrong now, and since when it is not heard of any more."""
         return replace(self._whole, problems=self.problems, read_at=self._heard_at())

@@ -1,9 +1,10 @@
-"""TLS to the API server with certificates that are renewed while the agent runs.
+"""Connections to the API server, with certificates that are renewed while the agent runs.
 
-A service account's CA and a kubelet's client certificate are files that somebody replaces before they expire. They are
-looked at before each request, of which there are few; where one has changed, what is asked from then on goes over new
-connections, and what is under way ends on the old ones. A certificate that is not accepted is told with what to do, in
-place of the words of the TLS library alone.
+A service account's CA and a kubelet's client certificate are files that somebody replaces before they expire, and a
+plugin gives another certificate now and then. They are looked at before each request, of which there are few; where one
+has changed, what is asked from then on goes over new connections, and what is under way ends on the old ones. A
+certificate that is not accepted is told with what to do, in place of the words of the TLS library alone; a proxy that
+stands in between is named where it may be what does not answer.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx2
-from lightkube.config.client_adapter import verify_cluster
+import msgspec
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.config.models import User
 
+from daemon.sources.kubernetes import tls
 from daemon.sources.kubernetes.wire import ApiError
 from ebpf.errors import RemoraError
 
@@ -35,45 +36,53 @@ _KEEPALIVE = (
 _ADVICE = {
     9: "it is not valid yet: is this node's clock right?",
     10: "it has expired: renew it, or correct this node's clock",
-    62: "it is not for this name: set `api_server` to one of its names",
-    64: "it is not for this address: set `api_server` to one of its addresses",
+    62: "it is not for this name: set `api_server`, or the kubeconfig's tls-server-name, to one of its names",
+    64: "it is not for this address: set `api_server` to one of its addresses, or the kubeconfig's tls-server-name",
 }
 """by the numbers of X509_V_ERR in OpenSSL's x509_vfy.h"""
 _OTHER = "its authority is not the one in the kubeconfig or service account: is this the server of another cluster?"
 
-Stamp = tuple[tuple[int, int], ...]
+Stamp = tuple[tuple[tuple[int, int], ...], tls.Pair | None]
 
 
-def certificates(config: SingleConfig) -> tuple[Path, ...]:
-    """The files that the configuration names: the authority, the client's certificate and its key."""
-    user = config.user or User()
-    names = (config.cluster.certificate_auth, user.client_cert, user.client_key)
-    return tuple(Path(config.abs_file(name)) for name in names if name)
+class Way(msgspec.Struct, frozen=True):
+    """What a kubeconfig says of the way to its server."""
+
+    name: str = msgspec.field(name="tls-server-name", default="")
+    """in the server's certificate, where it is another than in the address"""
+    proxy: str = msgspec.field(name="proxy-url", default="")
+    """may hold a password"""
+
+
+DIRECT = Way()
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Connections to one server. Raises RemoraError where certificates cannot be read at the start."""
+    """Connections to one server. `given` tells a plugin's certificate. Raises RemoraError where one cannot be read."""
 
-    def __init__(self, config: SingleConfig) -> None:
-        self._config = config
-        self._files = certificates(config)
+    def __init__(self, config: SingleConfig, way: Way, given: Callable[[], tls.Pair | None]) -> None:
+        self._config, self._given = config, given
+        self._files = tls.files(config)
+        self._extensions = {"sni_hostname": way.name} if way.name else {}
+        self._proxy = httpx2.Proxy(way.proxy) if way.proxy else None
         try:
             self._stamp = self._look()
             self._inner = self._open()
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             names = ", ".join(map(str, self._files)) or "the certificates in the kubeconfig"
             raise RemoraError(
-                f"{names}: {error}", hint="they must be PEM files, and the key the certificate's"
+                f"{names}: {error}", hint="they must be PEM files, and the key the certificate's, without a password"
             ) from error
         self._before: httpx2.AsyncBaseTransport | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Ask over a connection that was made with today's certificates."""
         await self._renew()
+        request.extensions = {**request.extensions, **self._extensions}
         try:
             return await self._inner.handle_async_request(request)
         except httpx2.TransportError as error:
-            told = _told(error, str(request.url.copy_with(raw_path=b"/")))
+            told = _told(error, self._whose(request)) or self._by_proxy(error)
             if told is None:
                 raise
             raise told from error
@@ -99,12 +108,27 @@ class Transport(httpx2.AsyncBaseTransport):
             await old.aclose()
 
     def _look(self) -> Stamp:
-        return tuple((found.st_ino, found.st_mtime_ns) for found in (path.stat() for path in self._files))
+        found = (path.stat() for path in self._files)
+        return tuple((one.st_ino, one.st_mtime_ns) for one in found), self._given()
 
     def _open(self) -> httpx2.AsyncBaseTransport:
-        config = self._config
-        verify = verify_cluster(config.cluster, config.user or User(), config.abs_file)
-        return httpx2.AsyncHTTPTransport(verify=verify, socket_options=_KEEPALIVE)
+        verify = tls.context(self._config, self._given())
+        return httpx2.AsyncHTTPTransport(verify=verify, proxy=self._proxy, socket_options=_KEEPALIVE)
+
+    def _whose(self, request: httpx2.Request) -> str:
+        """Who may have shown a certificate that is not accepted."""
+        server = str(request.url.copy_with(raw_path=b"/"))
+        return (
+            f"{server}, or of the proxy {self._proxy.url},"
+            if self._proxy and self._proxy.url.scheme == "https"
+            else server
+        )
+
+    def _by_proxy(self, error: httpx2.TransportError) -> ApiError | None:
+        """A connection that did not come about where a proxy is in between; its password is no part of its URL here."""
+        if self._proxy and isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
+            return ApiError(f"no way through the proxy {self._proxy.url}: {error or type(error).__name__}")
+        return None
 
 
 def _told(error: BaseException, server: str) -> ApiError | None:

@@ -8,7 +8,7 @@ Source: the API conventions of Kubernetes, "Lists and simple kinds", "Watch", "E
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from ebpf.errors import RemoraError
 T = TypeVar("T")
 
 LINE_LIMIT = 16 << 20  # bytes of one event; etcd holds objects of 1.5 MiB
+RETRY_LIMIT = 30.0  # s that a server may ask to wait
 GONE = 410  # HTTP status and code: the version asked for is no longer known
 
 
@@ -68,12 +69,17 @@ class Head(msgspec.Struct, frozen=True):
         return self.metadata.namespace, self.metadata.name
 
 
+class _Details(msgspec.Struct, frozen=True, rename="camel"):
+    retry_after_seconds: int = 0
+
+
 class Status(msgspec.Struct, frozen=True):
     """The server's words for a failure."""
 
     code: int = 0
     message: str = ""
     reason: str = ""
+    details: _Details | None = None
 
 
 _page = msgspec.json.Decoder(Page)
@@ -83,8 +89,11 @@ _status = msgspec.json.Decoder(Status)
 
 
 def page(body: bytes) -> Page:
-    """A page of a list; raises ApiError."""
-    return _decoded(_page, body, "list")
+    """A page of a list; raises ApiError. What has no version is none: a stranger's `{}` would empty everything."""
+    found = _decoded(_page, body, "list")
+    if not found.metadata.resource_version:
+        raise ApiError("the API server sent something else than a list: is `api_server` that of a Kubernetes API?")
+    return found
 
 
 def event(line: bytes) -> Event:
@@ -104,7 +113,20 @@ def failure(body: bytes | msgspec.Raw, code: int = 0, retry_after: float = 0.0) 
     except msgspec.DecodeError:
         told = Status()
     code = told.code or code
-    return ApiError(f"the API server says {code}: {told.message or told.reason or 'no reason'}", code, retry_after)
+    wait = min(max(retry_after, told.details.retry_after_seconds if told.details else 0), RETRY_LIMIT)
+    return ApiError(f"the API server says {code}: {told.message or told.reason or 'no reason'}", code, wait)
+
+
+def without_nulls(value: Any) -> Any:
+    """Decoded JSON without the fields that are null, which the server writes for some that are not there.
+
+    A slice that has lost its last endpoint has `endpoints: null`.
+    """
+    if isinstance(value, list):
+        return [without_nulls(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: without_nulls(one) for key, one in value.items() if one is not None}
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

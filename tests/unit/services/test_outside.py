@@ -93,3 +93,10 @@ def test_ranges_that_are_listed_no_more_are_taken_away() -> None:
     for listed in (["192.0.2.0/24", "198.51.100.0/24"], ["198.51.100.0/24"]):
         write_ranges(ranges, [Applied(9, entry) for entry in web(loadBalancerSourceRanges=listed).entries])
     assert [text(key["addr"].tobytes()) for key in ranges.items()[0]] == ["198.51.100.0"]
+
+
+def test_addresses_with_leading_zeros_are_served_as_kube_proxy_serves_them() -> None:
+    padded = service("web", "010.096.000.001", {"port": 80}, externalIPs=["203.000.113.009"])
+    table = compiled(padded, slice_("web", "010.0.0.001"))
+    assert {text(place.address) for place in table.frontends} >= {"10.96.0.1", "203.0.113.9"}
+    assert [str(address) for address, _ in table.entries[0].targets()] == ["10.0.0.1"]

@@ -281,7 +281,7 @@ HOST_PORT = """\
         (SERVICE.replace("port: 80", "port: 80\n        nodePort: 30080"), 8, "nodePort 30080 is not used with type"),
         (SERVICE + "      externalIPs: [192.0.2.300]\n", 8, '"192.0.2.300" is not an IP address'),
         (SERVICE + "      externalIPs: ['::']\n", 8, ":: cannot be a Service's"),
-        (SERVICE + "      type: LoadBalancer\n      loadBalancerSourceRanges: [10.0.0.0/8]\n", 9, "not enforced yet"),
+        (SERVICE + "      type: LoadBalancer\n      loadBalancerSourceRanges: [10.0.0.0/33]\n", 9, "is not a network"),
         (BALANCED.replace("192.0.2.1", "x"), 12, '"x" is not an IP address'),
         (BALANCED.replace("LoadBalancer", "NodePort"), 12, "192.0.2.1 is not used with type NodePort"),
         (HOST_PORT.replace("192.0.2.9", "x"), 6, '"x" is not an IP address; the host port is not served'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from daemon.sources.kubernetes.reflector import Patience
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver_store import Store
 
-HASTY = Patience(page=7, watch=20, silence=0.6, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
+HASTY = Patience(page=7, watch=20, silence=0.6, brief=0.1, wait=0.02, wait_limit=0.1, refused=0.2, absent=0.2)
 
 
 def service(name: str, port: int = 80, **meta: Any) -> dict[str, Any]:
@@ -296,59 +295,6 @@ def test_the_server_comes_back_changed_and_the_state_is_right_within_five_second
         await made.until(lambda: made.names == [f"t{index:03}" for index in range(20)], timeout=5)
 
     run(test, filled(30))
-
-
-def test_after_a_thousand_faults_the_source_knows_what_the_server_knows() -> None:
-    dice = random.Random(2026)
-
-    async def fault(made: World) -> None:
-        server = made.server
-        match dice.randrange(9):
-            case 0:
-                server.cut(reset=True)
-            case 1:
-                server.cut(reset=False)
-            case 2:
-                server.store.compact()
-                server.cut()
-            case 3:
-                server.inject('{"type":"ERROR","object":{"code":410}}')
-            case 4:
-                server.inject('{"type":"MODIFIED","obj')
-            case 5:
-                server.fail = [(dice.choice([429, 500, 503, 504]), {})] * dice.randrange(1, 3)
-                server.cut()
-            case 6:
-                server.dribble = not server.dribble
-            case 7:
-                await server.stop()
-                await server.start()
-            case 8:
-                server.inject('{"type":"ERROR","object":{"code":500,"message":"etcd"}}')
-
-    async def test(made: World) -> None:
-        for step in range(1000):
-            name = f"s{dice.randrange(40):03}"
-            known = ("shop", name) in made.server.store.objects["/api/v1/services"]
-            if known and dice.random() < 0.4:
-                await made.server.delete("Service", "shop", name)
-            else:
-                await made.server.put(service(name, dice.randrange(1, 60000)))
-            await fault(made)
-            await asyncio.sleep(dice.random() * 0.006)
-            if step % 100 == 99:
-                await made.until(lambda: ports(made) == wanted(made), timeout=10)
-
-    run(test, filled(10))
-
-
-def ports(made: World) -> dict[str, int]:
-    return {one.name: one.spec.ports[0].port for one in made.source.snapshot.services}
-
-
-def wanted(made: World) -> dict[str, int]:
-    objects = made.server.store.objects["/api/v1/services"]
-    return {name: one["spec"]["ports"][0]["port"] for (_, name), one in objects.items()}
 
 
 def policy(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

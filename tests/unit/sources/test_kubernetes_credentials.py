@@ -42,9 +42,12 @@ class Place:
     authority: Authority
     server: ApiServer
 
-    def source(self, authority: Path | None = None, **user: Any) -> KubernetesSource:
-        """A source whose kubeconfig says so."""
-        cluster = {"server": self.server.url, "certificate-authority": str(authority or self.authority.certificate)}
+    def source(
+        self, authority: Path | None = None, cluster: dict[str, Any] | None = None, **user: Any
+    ) -> KubernetesSource:
+        """A source whose kubeconfig says so; `cluster` goes before the rest, and None leaves a key out."""
+        known = {"server": self.server.url, "certificate-authority": str(authority or self.authority.certificate)}
+        cluster = {key: value for key, value in {**known, **(cluster or {})}.items() if value is not None}
         path = self.folder / "kubeconfig"
         told = {
             "current-context": "it",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from daemon.sources.kubernetes import source as source_module
 from tests.support.apiserver_store import PATHS, Store
-from tests.unit.sources.test_kubernetes import World, policy, service, world
+from tests.unit.sources.test_kubernetes import HASTY, World, policy, service, world
 
 POLICIES = ("NetworkPolicy", "ClusterNetworkPolicy")
 NEEDED = ("Service", "EndpointSlice", "Pod", "Namespace", "Node")
@@ -93,6 +94,21 @@ def test_a_right_that_is_taken_away_keeps_what_is_known() -> None:
     run(test)
 
 
+def test_a_server_that_has_just_started_and_knows_no_rules_yet_is_asked_again_soon() -> None:
+    async def body() -> None:
+        async with world(patience=replace(HASTY, wait=0.02, refused=60.0)) as made:
+            await made.server.stop()
+            await asyncio.sleep(1)
+            made.server.forbidden.update(NEEDED)
+            await made.server.start()
+            await made.until(lambda: "services cannot be read" in told(made))
+            made.server.forbidden.clear()
+            await made.server.put(service("later"))
+            await made.until(lambda: made.names == ["later"] and not made.source.problems)
+
+    asyncio.run(body())
+
+
 def test_a_failure_of_another_kind_in_between_does_not_hold_services_back() -> None:
     async def test(made: World) -> None:
         made.server.fail = [(500, {})] * 3
@@ -138,6 +154,9 @@ def test_a_kind_with_objects_is_not_believed_to_be_gone() -> None:
         made.server.store.compact()
         made.server.cut()
         await made.until(lambda: "clusternetworkpolicies cannot be read" in told(made))
+        assert made.source.snapshot.cluster_policies
+        made.server.served_as["ClusterNetworkPolicy"] = "v1"
+        await made.until(lambda: "as version v1 only" in told(made))
         assert made.source.snapshot.cluster_policies
 
     run(test)

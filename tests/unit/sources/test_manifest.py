@@ -63,6 +63,12 @@ def test_null_is_as_good_as_not_written() -> None:
     assert values("a:\nb: ~\nc: null\nd: [null, 1]") == [{"d": [None, 1]}]
 
 
+def test_a_label_that_is_null_is_an_empty_one_and_not_any() -> None:
+    assert values("s: {matchLabels: {app: , tier: web}, x: null}") == [
+        {"s": {"matchLabels": {"app": "", "tier": "web"}}}
+    ]
+
+
 def test_json_is_yaml() -> None:
     assert values('{\n\t"a": [1, "\\u003c", {}],\n\t"b": "x\\/y"\n}\n') == [{"a": [1, "<", {}], "b": "x/y"}]
 
