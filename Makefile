@@ -8,7 +8,7 @@ EXAMPLES ?= 20000
 FRAMES ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deploy-test image conformance fuzz lint types bench proto install uninstall deb clean root
+.PHONY: help demo test kernel-test deploy-test image conformance fuzz lint types bench proto install uninstall deb clean root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ demo: root ## a small shop of namespaces with traffic and the live view; as root
 test: root ## all tests, those in the kernel too; as root; ARGS goes to pytest
 	@tools/setup dev
 	@$(PYTHON) -m pytest $(ARGS)
+
+kernel-test: root ## what this kernel may not do, with Debian's own in an emulated machine; minutes; as root
+	@tools/setup kernel
+	@tools/on-kernel $(PYTHON) -m pytest tests/integration/test_dispatcher.py $(ARGS)
 
 deploy-test: root ## a fresh Debian with the service, the package and the image, for real; minutes; as root
 	@tools/setup deploy

@@ -19,7 +19,7 @@
  */
 BPF_TABLE_PINNED("prog", u32, u32, wire_next, 1, RING_DIR "/wire_next");
 
-/* 0 to speed_up_whole; written when it was loaded, read by from_wire_whole. */
+/* 0 to the same, loaded for frames in one piece; read by from_wire_whole. */
 BPF_TABLE_PINNED("prog", u32, u32, whole_next, 1, RING_DIR "/whole_next");
 
 static inline bool accelerating(void)
@@ -49,7 +49,7 @@ int from_wire_whole(struct xdp_md *ctx)
 }
 
 /* What the shield lets pass, where Services are sped up. */
-static inline int sped_up(struct xdp_md *ctx)
+int speed_up(struct xdp_md *ctx)
 {
 	u32 zero = 0;
 	struct packet *p = packet_scratch.lookup(&zero);
@@ -61,14 +61,4 @@ static inline int sped_up(struct xdp_md *ctx)
 	if (parse_ethernet(ctx, p, &protocol) != PARSE_OK || parse_ip(ctx, p, protocol) != PARSE_OK)
 		return XDP_PASS;
 	return accelerate(ctx, p);
-}
-
-int speed_up(struct xdp_md *ctx)
-{
-	return sped_up(ctx);
-}
-
-int speed_up_whole(struct xdp_md *ctx)
-{
-	return sped_up(ctx);
 }

@@ -21,7 +21,10 @@ from bpf_programs import ROOT
 from ebpf import bpffs, layout, libbpf, source
 from ebpf.compiler import VERIFIER_REFUSED
 from ebpf.errors import CompileError, PinError, VerifierError
+from ebpf.features import EXTENSIONS_SWITCH
+from ebpf.libbpf import ProgramType
 from ebpf.maps import MapSpec
+from ebpf.programs import PROGRAMS
 from ebpf.source import Options, Unit
 
 _LOG_LINES = 25
@@ -125,7 +128,15 @@ def _spec(name: str, told: dict[str, Any]) -> MapSpec:
 def _request(unit: Unit, programs: Path, flags: list[str], pins: Path) -> dict[str, Any]:
     text = source.joined(programs, unit.sources)
     cflags = [*flags, *(f"-D{name}" for name in unit.defines), "-g" if unit.typed else "-g0"]
-    return {"text": text, "cflags": cflags, "programs": source.functions(text, unit.defines), "pins": str(pins)}
+    return {"text": text, "cflags": cflags, "programs": _programs(text, unit, flags), "pins": str(pins)}
+
+
+def _programs(text: str, unit: Unit, flags: list[str]) -> list[str]:
+    """The programs of a text, and what is loaded of them once more; as extensions, where the kernel has such."""
+    found = source.functions(text, unit.defines)
+    extensions = f"-D{EXTENSIONS_SWITCH}" in flags
+    again = [one for one in PROGRAMS if one.code in found and (extensions or one.type is not ProgramType.EXT)]
+    return [*found, *(one.name for one in again)]
 
 
 def _compile(requests: list[dict[str, Any]], pins: Path) -> dict[str, Any]:

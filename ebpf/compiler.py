@@ -23,10 +23,11 @@ import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from ebpf import capabilities, libbpf, symbols
+from ebpf import capabilities, extension, libbpf, symbols
 from ebpf.errors import KernelError
 from ebpf.libbpf import ProgramType
 from ebpf.programs import PROGRAMS, Program
@@ -136,8 +137,8 @@ def _explain(request: Request, program: Program) -> None:
 
 
 def _load(module: Any, program: Program, pins: Path) -> None:
-    if program.type is ProgramType.XDP and not program.whole:
-        fd = _load_for_fragments(module, program)
+    if program.type in (ProgramType.XDP, ProgramType.EXT):
+        fd = _load_xdp(module, program)
     else:
         attach = {} if program.attach_type is None else {"attach_type": int(program.attach_type)}
         fd = module.load_func(program.name, int(program.type), **attach).fd
@@ -146,18 +147,28 @@ def _load(module: Any, program: Program, pins: Path) -> None:
         module[program.behind.encode()][ct.c_int(0)] = ct.c_int(fd)
 
 
-def _load_for_fragments(module: Any, program: Program) -> int:
-    """Load an XDP program that takes frames of several buffers too, which BCC has no word for; old kernels: without."""
-    from bcc.libbcc import lib
-
-    name = program.name.encode()
-    code = lib.bpf_function_start(module.module, name), lib.bpf_function_size(module.module, name)
+def _load_xdp(module: Any, program: Program) -> int:
+    """Load an XDP program; BCC has no word for one that takes frames of several buffers too, nor has an old kernel."""
+    code = _code(module, program.code or program.name)
+    load = partial(libbpf.load_program, program.type, program.name)
+    if program.type is ProgramType.EXT:
+        load = partial(extension.load, program.code)  # known by the name of what it is elsewhere
+    if program.whole:
+        return load(*code)
     try:
-        return libbpf.load_program(program.type, program.name, *code, flags=libbpf.XDP_HAS_FRAGS)
+        return load(*code, flags=libbpf.XDP_HAS_FRAGS)
     except KernelError as error:
         if error.errno != errno.EINVAL:
             raise
-        return int(module.load_func(program.name, int(program.type)).fd)
+        return load(*code)
+
+
+def _code(module: Any, function: str) -> tuple[int, int]:
+    """Address and size of a function's instructions."""
+    from bcc.libbcc import lib
+
+    name = function.encode()
+    return lib.bpf_function_start(module.module, name), lib.bpf_function_size(module.module, name)
 
 
 def _maps(module: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ebpf import attach, bpffs, build, libbpf, xdp
 from ebpf.build import Build
 from ebpf.constants import NodeFlag, WireMode
 from ebpf.errors import KernelError, PinError
-from ebpf.features import Features
+from ebpf.features import EXTENSIONS, Features
 from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
 from ebpf.namespaces import netns_cookie
 from ebpf.programs import PROGRAMS, UPLINK_HOOKS, WORKLOAD_HOOKS, Hook, Program
@@ -66,7 +66,7 @@ class Datapath:
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
-            if program.name not in self.build.missing and (options.xdp or program.hook is not Hook.XDP)
+            if program.name not in self.build.missing and _is_made(program, options, features)
         }
         self._netns = netns_cookie()
         self._tell_node()
@@ -121,15 +121,22 @@ class Datapath:
         return {xdp.PROGRAM, xdp.WHOLE} <= self._programs.keys()
 
     def attach_wire(self, ifindex: int, mode: xdp.Mode) -> None:
-        """Attach the XDP program to an uplink, or take it off; raises AttachError where a stranger's is there."""
+        """Attach the XDP program to an uplink, or take it off; raises AttachError where a stranger's is there.
+
+        In a dispatcher it has the dispatcher's mode; `wires` says which.
+        """
         self._tell_wire(ifindex, xdp.Mode.OFF)  # no frame crosses from a device to one that is just changing
         if mode is xdp.Mode.OFF:
             self.wires.pop(ifindex, None)
             xdp.detach(ifindex)
             return
-        xdp.attach(ifindex, self._programs[xdp.program_of(mode)], mode)
-        self.wires[ifindex] = mode
-        self._tell_wire(ifindex, mode)
+        program, extension = self._programs[xdp.program_of(mode)], self._programs.get(xdp.EXTENSION)
+        self.wires[ifindex] = xdp.attach(ifindex, program, mode, extension)
+        self._tell_wire(ifindex, self.wires[ifindex])
+
+    def beside(self, ifindex: int) -> list[str]:
+        """Names of the XDP programs of others that run on a device with ours; raises KernelError."""
+        return xdp.beside(ifindex)
 
     def detach_device(self, ifindex: int) -> None:
         """Take the packet programs off a device of either kind; one that is gone is fine."""
@@ -148,8 +155,8 @@ class Datapath:
 
     def _is_wired(self, ifindex: int) -> bool:
         wanted = self.wires.get(ifindex, xdp.Mode.OFF)
-        own = wanted is not xdp.Mode.OFF and libbpf.program_id(self._programs[xdp.program_of(wanted)])
-        return not own or xdp.attached(ifindex) == (wanted, own)
+        fds = [self._programs[name] for name in (xdp.program_of(wanted), xdp.EXTENSION) if name in self._programs]
+        return wanted is xdp.Mode.OFF or xdp.runs(ifindex, [libbpf.program_id(fd) for fd in fds]) is wanted
 
     def remove_old(self) -> None:
         """Unpin what earlier builds left; call after everything was attached anew."""
@@ -220,6 +227,12 @@ class Datapath:
         return [program for program in PROGRAMS if program.hook is hook and program.name in self._programs]
 
 
+def _is_made(program: Program, options: Options, features: Features) -> bool:
+    if program.hook is not Hook.XDP:
+        return True
+    return bool(options.xdp) and (program.type is not libbpf.ProgramType.EXT or features.has(EXTENSIONS))
+
+
 def wire_mode(mode: xdp.Mode) -> WireMode:
     """A mode of XDP as the programs know it."""
     return WireMode[mode.name]
@@ -248,7 +261,7 @@ def _detach_all() -> list[str]:
             if wired or filtered:
                 names.append(name)
         except KernelError as error:
-            log.debug("%s", error)
+            log.warning("%s", error)
     return names
 
 

@@ -19,6 +19,8 @@ _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
 _HELPER_SYN_COOKIE = 204
 _HELPER_XDP_LOAD_BYTES = 189
+EXTENSIONS = "program extensions"
+EXTENSIONS_SWITCH = "HAVE_EXTENSIONS"
 _OVERFLOW = "DROP_LISTEN_OVERFLOW"
 _REASONS = (_OVERFLOW, "DROP_OTHERHOST")
 """drop reasons that programs treat apart"""
@@ -73,6 +75,7 @@ class Features:
             "coarse clock": "HAVE_COARSE_CLOCK",
             "SYN cookies in XDP": "HAVE_SYN_COOKIES",
             "XDP buffers": "HAVE_XDP_BUFFERS",
+            EXTENSIONS: EXTENSIONS_SWITCH,
         }
         found = (switch for name, switch in switches.items() if self.has(name))
         return (*found, *(f"{name}={value}" for name, value in sorted(self.facts.items())))
@@ -114,6 +117,7 @@ def _programs() -> tuple[Feature, ...]:
         Feature("tc programs", there(ProgramType.SCHED_CLS), "flows of workloads", required=True),
         Feature("cgroup sock_addr programs", there(ProgramType.CGROUP_SOCK_ADDR), "Services", required=True),
         Feature("cgroup skb programs", there(ProgramType.CGROUP_SKB), "process names in flows"),
+        Feature(EXTENSIONS, there(ProgramType.EXT), "XDP beside others' programs, in a dispatcher of libxdp"),
         Feature("raw tracepoints", there(ProgramType.RAW_TRACEPOINT), "drops by the kernel"),
     )
 

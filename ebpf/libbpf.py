@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes as ct
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import cache
@@ -37,6 +37,7 @@ class AttachType(IntEnum):
     CGROUP_INET4_GETPEERNAME = 29
     CGROUP_INET6_GETPEERNAME = 30
     CGROUP_INET_SOCK_RELEASE = 34
+    XDP = 37
 
 
 class ProgramType(IntEnum):
@@ -49,6 +50,7 @@ class ProgramType(IntEnum):
     SOCK_OPS = 13
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
+    EXT = 28
 
 
 class MapType(IntEnum):
@@ -189,14 +191,47 @@ class _LoadOptions(ct.Structure):
         ("sz", ct.c_size_t),
         ("attempts", ct.c_int),
         ("expected_attach_type", ct.c_int),
-        ("btf", ct.c_uint32),
+        ("types", ct.c_uint32),
         ("flags", ct.c_uint32),
+        ("device_and_version", ct.c_uint32 * 2),
+        ("extended_type", ct.c_uint32),
+        ("extended_program", ct.c_uint32),
+        ("extended_types", ct.c_uint32),
+        ("descriptors", ct.c_void_p),
+        ("functions", ct.c_void_p),
+        ("functions_count", ct.c_uint32),
+        ("functions_size", ct.c_uint32),
     )
 
 
-def load_program(kind: ProgramType, name: str, code: int, size: int, flags: int) -> int:
-    """Load instructions (address and bytes) under our licence; raises KernelError, EINVAL for unknown flags."""
-    options = _LoadOptions(sz=ct.sizeof(_LoadOptions), flags=flags)
+class _Function(ct.Structure):
+    """struct bpf_func_info."""
+
+    _fields_ = (("at", ct.c_uint32), ("type", ct.c_uint32))
+
+
+def load_program(
+    kind: ProgramType,
+    name: str,
+    code: int,
+    size: int,
+    flags: int = 0,
+    types: int = 0,
+    functions: Sequence[tuple[int, int]] = (),
+    extends: tuple[int, int] = (0, 0),
+    attach_type: AttachType | None = None,
+) -> int:
+    """Load instructions (address and bytes) under our licence; raises KernelError, EINVAL for unknown flags.
+
+    `types` is the descriptor of type information, in which `functions` have their types, by the instruction each begins
+    with; `extends` is a program and the type of the function in it that is to be replaced.
+    """
+    told = (_Function * len(functions))(*(_Function(*one) for one in functions))
+    options = _LoadOptions(
+        sz=ct.sizeof(_LoadOptions), flags=flags, types=types, extended_program=extends[0], extended_type=extends[1],
+        expected_attach_type=attach_type or 0, functions=ct.addressof(told) if functions else None,
+        functions_count=len(functions), functions_size=ct.sizeof(_Function) if functions else 0,
+    )  # fmt: skip
     arguments = (int(kind), name.encode(), b"GPL", ct.c_void_p(code), ct.c_size_t(size // _INSTRUCTION))
     return call(f"cannot load program {name}", "bpf_prog_load", *arguments, ct.byref(options))
 

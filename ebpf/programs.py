@@ -34,6 +34,8 @@ class Program:
     """the array of programs, of one entry, by which another program goes on to it; empty: it is attached itself"""
     whole: bool = False
     """of XDP: for frames in one piece, as generic mode has them"""
+    code: str = ""
+    """the program whose instructions it has; empty: its own"""
 
 
 WORKLOAD_HOOKS = (Hook.TC_INGRESS, Hook.TC_EGRESS)
@@ -57,7 +59,17 @@ PROGRAMS: tuple[Program, ...] = (
     Program("from_wire", ProgramType.XDP, Hook.XDP, None, "nothing is kept off nor sped up by XDP"),
     Program("speed_up", ProgramType.XDP, Hook.XDP, None, "Services are not sped up by XDP", behind="wire_next"),
     Program("from_wire_whole", ProgramType.XDP, Hook.XDP, None, "there is no generic XDP", whole=True),
-    Program("speed_up_whole", ProgramType.XDP, Hook.XDP, None, "nor Services sped up", behind="whole_next", whole=True),
+    Program(
+        "speed_up_whole",
+        ProgramType.XDP,
+        Hook.XDP,
+        None,
+        "Services are not sped up by generic XDP",
+        behind="whole_next",
+        whole=True,
+        code="speed_up",
+    ),
+    Program("join_wire", ProgramType.EXT, Hook.XDP, None, "XDP does not run beside others' programs", code="from_wire"),
     _socket("connect4", AttachType.CGROUP_INET4_CONNECT),
     _socket("connect6", AttachType.CGROUP_INET6_CONNECT),
     _socket("sendmsg4", AttachType.CGROUP_UDP4_SENDMSG),

@@ -2,8 +2,8 @@
 
 The kernel runs one XDP program on a device, either in the driver before a socket buffer exists (native), or behind it
 (generic), which every device can. So what is there is asked first: our own program, of this build or an older one, is
-replaced in the same instant; somebody else's is left alone and named, a dispatcher of libxdp among them. To join one,
-a program must be loaded as an extension of that very dispatcher, which BCC cannot do.
+replaced in the same instant; somebody else's is left alone and named. Only where others' programs are called by a
+dispatcher of libxdp, ours joins them.
 
 Source: Linux, Documentation/networking/af_xdp.rst and include/uapi/linux/if_link.h (XDP_FLAGS_*, XDP_ATTACHED_*).
 """
@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
+from collections.abc import Collection
 from enum import StrEnum
 
-from ebpf import libbpf
+from ebpf import dispatcher, libbpf
 from ebpf.errors import AttachError
 
+_WAYS_OUT = "take that program off, or set the device to `off` in `xdp_devices`: without XDP it is served by TC"
 PROGRAM = "from_wire"
 WHOLE = "from_wire_whole"
 """by these names a program of ours is known, of whatever build; the second is for generic mode"""
+EXTENSION = "join_wire"
+"""the first as an extension, in the catalogue"""
 _ONLY_IF_NONE, _REPLACE = 1, 16
 _MULTI = 4
 """what is told of a device that has programs in more than one mode"""
@@ -82,29 +86,72 @@ def is_ours(program_id: int) -> bool:
     return libbpf.program_name(program_id) in (PROGRAM, WHOLE)
 
 
-def attach(ifindex: int, program_fd: int, mode: Mode) -> None:
-    """Put our program on a device, in place of an older one of ours; raises AttachError that names a stranger's."""
+def beside(ifindex: int) -> list[str]:
+    """Names of the others' programs in the dispatcher on a device, empty where there is none; raises KernelError."""
+    return [name for name in dispatcher.members(ifindex, attached(ifindex)[1]).values() if name != PROGRAM]
+
+
+def runs(ifindex: int, programs: Collection[int]) -> Mode:
+    """The mode in which a device runs one of these programs (ids), by itself or in a dispatcher; raises KernelError."""
+    mode, program_id = attached(ifindex)
+    there = program_id in programs or not dispatcher.members(ifindex, program_id).keys().isdisjoint(programs)
+    return mode if there else Mode.OFF
+
+
+def attach(ifindex: int, program_fd: int, mode: Mode, extension_fd: int | None = None) -> Mode:
+    """Put our program on a device, in place of an older one of ours; the mode that it has there.
+
+    Where a dispatcher is, the extension joins it, and the mode is the dispatcher's. Raises AttachError that names a
+    stranger's program.
+    """
     present, program_id = attached(ifindex)
     if present is Mode.OFF:
         _set(ifindex, program_fd, _FLAG[mode] | _ONLY_IF_NONE)
-        return
+        return mode
+    if members := dispatcher.members(ifindex, program_id):
+        _join(ifindex, members, present, extension_fd)
+        return present
     if not is_ours(program_id):
         raise _contested(ifindex, program_id)
     if present is not mode:  # a device has programs of one mode; between the two, packets go to TC
         _set(ifindex, -1, _FLAG[present])
         _set(ifindex, program_fd, _FLAG[mode] | _ONLY_IF_NONE)
-        return
+        return mode
     with libbpf.program(program_id) as old:
         _set(ifindex, program_fd, _FLAG[mode] | _REPLACE, old)
+    return mode
 
 
 def detach(ifindex: int) -> bool:
     """Take our program off a device; False where there was none of ours. Raises AttachError."""
     present, program_id = attached(ifindex)
-    if present is Mode.OFF or not is_ours(program_id):
+    if present is Mode.OFF:
+        return False
+    if members := dispatcher.members(ifindex, program_id):
+        return _leave(ifindex, members, present)
+    if not is_ours(program_id):
         return False
     _set(ifindex, -1, _FLAG[present])
     return True
+
+
+def _join(ifindex: int, members: dict[int, str], mode: Mode, extension_fd: int | None) -> None:
+    """Come into a dispatcher; older ones of ours leave it afterwards, so that there is one at every time."""
+    if extension_fd is None:
+        what = f"XDP programs are in a dispatcher on device {ifindex} ({', '.join(members.values())})"
+        raise AttachError(f"{what}, which this kernel lets nobody join", errno.EBUSY, hint=_WAYS_OUT)
+    own = libbpf.program_id(extension_fd)
+    if own not in members:
+        dispatcher.join(ifindex, extension_fd, native=mode is Mode.NATIVE)
+    _leave(ifindex, {one: name for one, name in members.items() if one != own}, mode)
+
+
+def _leave(ifindex: int, members: dict[int, str], mode: Mode) -> bool:
+    """Take those of ours among these out of a dispatcher; was there any?"""
+    ours = [one for one, name in members.items() if name == PROGRAM]
+    for one in ours:
+        dispatcher.leave(ifindex, one, native=mode is Mode.NATIVE)
+    return bool(ours)
 
 
 def _set(ifindex: int, program_fd: int, flags: int, old: int = 0) -> None:
@@ -115,5 +162,4 @@ def _set(ifindex: int, program_fd: int, flags: int, old: int = 0) -> None:
 
 def _contested(ifindex: int, program_id: int) -> AttachError:
     name = libbpf.program_name(program_id) or "without a name"
-    hint = "take that program off, or set the device to `off` in `xdp_devices`: without XDP it is served by TC"
-    return AttachError(f"XDP program {program_id} ({name}) is on device {ifindex}", errno.EBUSY, hint=hint)
+    return AttachError(f"XDP program {program_id} ({name}) is on device {ifindex}", errno.EBUSY, hint=_WAYS_OUT)

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from daemon.agent.shield_explain import explained
+from daemon.agent.wires import wired
 from daemon.model.directory import packed
 from daemon.proto import remora_pb2 as pb
 from daemon.shield import live
@@ -71,11 +72,6 @@ class ShieldView:
 def hits_of(datapath: Datapath) -> Hits:
     """Packets, bytes and would-be drops by rule; raises KernelError."""
     return datapath.shield_hits.struct_totals() if datapath.shield_hits is not None else {}
-
-
-def wired(datapath: Datapath) -> list[str]:
-    """Uplinks that the program runs on, with its mode."""
-    return [f"{datapath.uplinks[one]} {mode}" for one, mode in list(datapath.wires.items()) if one in datapath.uplinks]
 
 
 def shield_packets(hits: Mapping[Rule, Mapping[str, int]], most: int) -> list[tuple[str, str, int]]:

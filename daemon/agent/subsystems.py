@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from daemon.agent.unreached import unguarded, unreached
+from daemon.agent.wires import wired
 from daemon.model.objects import Pod
 from daemon.model.snapshot import Severity
 from daemon.proto import remora_pb2 as pb
@@ -223,7 +224,7 @@ def _some(pods: Sequence[Pod]) -> str:
 
 
 def _wires(datapath: Datapath) -> str:
-    told = [f"{datapath.uplinks[one]} {mode}" for one, mode in list(datapath.wires.items()) if one in datapath.uplinks]
+    told = wired(datapath)
     return f" (XDP: {', '.join(told)})" if told else ""
 
 

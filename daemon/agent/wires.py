@@ -27,7 +27,7 @@ class Wires:
         self._datapath = datapath
         self._done: dict[int, tuple[str, XdpMode]] = {}
         self.fallbacks: dict[str, str] = {}
-        """device to why it does not have the mode that `auto` begins with"""
+        """device to why it does not have the mode that was asked for, or that `auto` begins with"""
 
     def due(self, devices: Devices, settings: Settings) -> list[Uplink]:
         """Uplinks whose mode is to be set, once; those that an earlier agent left with another one are among them."""
@@ -62,12 +62,30 @@ class Wires:
             if error.errno in (errno.ENODEV, errno.EBUSY):
                 raise
             self._set(uplink, Mode.GENERIC)
-            told = f"XDP on {uplink.name} is generic, which is slower: the driver cannot do native ({error})"
-            self.fallbacks[uplink.name] = told
-            log.warning("%s", told)
+            self._tell(uplink, f"is generic, which is slower: the driver cannot do native ({error})")
 
     def _set(self, uplink: Uplink, mode: Mode) -> None:
         before = self._datapath.wires.get(uplink.ifindex, Mode.OFF)
         self._datapath.attach_wire(uplink.ifindex, mode)
-        if mode is not before:
-            log.info("XDP on %s: %s", uplink.name, mode)
+        now = self._datapath.wires.get(uplink.ifindex, Mode.OFF)
+        if now is not before:
+            log.info("XDP on %s: %s", uplink.name, now)
+        if now is not mode:
+            self._tell(uplink, f"is {now} and not {mode}, as the dispatcher is that it joined")
+
+    def _tell(self, uplink: Uplink, words: str) -> None:
+        self.fallbacks[uplink.name] = f"XDP on {uplink.name} {words}"
+        log.warning("%s", self.fallbacks[uplink.name])
+
+
+def wired(datapath: Datapath) -> list[str]:
+    """Uplinks that the program runs on, with its mode and the programs of others beside it."""
+    names = datapath.uplinks
+    return [
+        f"{names[one]} {mode}{_beside(datapath, one)}" for one, mode in list(datapath.wires.items()) if one in names
+    ]
+
+
+def _beside(datapath: Datapath, ifindex: int) -> str:
+    others = datapath.beside(ifindex)
+    return f" beside {', '.join(others)}" if others else ""
