@@ -11,7 +11,9 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 
 from ebpf import libbpf, testrun
 
@@ -34,6 +36,15 @@ class Senders:
         """The packet of one of them."""
         address = (self.first + number * self.step).to_bytes(4)
         return self.packet[: self.place] + address + self.packet[self.place + 4 :]
+
+
+def undisturbed(rounds: Sequence[float]) -> float:
+    """Nanoseconds of rounds (two at least) as one: their lower quartile.
+
+    What else runs on the machine, or on the one that this is a guest of, makes rounds longer, up to twice as long, and
+    never shorter; so the median tells of the neighbours where they take every second round.
+    """
+    return quantiles(rounds, n=4)[0]
 
 
 def nanoseconds(program: int, senders: Senders, repeat: int) -> int:
