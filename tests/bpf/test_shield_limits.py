@@ -80,7 +80,7 @@ def test_a_bucket_fills_at_its_rate(gate: LimitGate) -> None:
     assert gate.passed(V4.frame(DATAGRAM), 12) == 10
     gate.wait(1.75)
     assert gate.passed(V4.frame(DATAGRAM), 5) == 3, "three and a half came in"
-    gate.wait(3600)
+    gate.wait(20)
     assert gate.passed(V4.frame(DATAGRAM), 12) == 10, "never beyond the burst"
 
 

@@ -123,7 +123,8 @@ s.sendto(bytes(8000), ({NODE[family]!r}, 9))"""
         assert dropped == 8028 + 20 * family, "the first had room, and was sound"
         deny(gate)
         gate.world.python(code)
-        assert int(gate.rule("edge/known")["bytes"]) - before == 2 * dropped
+        denied = int(gate.rule("edge/known")["bytes"]) - before - dropped
+        assert dropped <= denied < 2 * dropped, "once, and what earlier connections still send"
 
 
 def test_a_trial_lets_pass_and_tells(gate: Gate) -> None:
