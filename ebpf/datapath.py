@@ -23,7 +23,7 @@ from ebpf import attach, bpffs, build, libbpf, xdp
 from ebpf.build import Build
 from ebpf.constants import NodeFlag, WireMode
 from ebpf.errors import KernelError, PinError
-from ebpf.features import EXTENSIONS, Features
+from ebpf.features import DROP_REASONS, EXTENSIONS, Features
 from ebpf.maps import HashMap, PerCpuArray, PerCpuHash
 from ebpf.namespaces import netns_cookie
 from ebpf.programs import PROGRAMS, UPLINK_HOOKS, WORKLOAD_HOOKS, Hook, Program
@@ -66,7 +66,7 @@ class Datapath:
         self._programs = {
             program.name: libbpf.obj_get(self.build.pins / program.name)
             for program in PROGRAMS
-            if program.name not in self.build.missing and _is_made(program, options, features)
+            if not {program.name, program.needs} & self.build.missing.keys() and _is_made(program, options, features)
         }
         self._netns = netns_cookie()
         self._tell_node()
@@ -229,7 +229,7 @@ class Datapath:
 
 def _is_made(program: Program, options: Options, features: Features) -> bool:
     if program.hook is not Hook.XDP:
-        return True
+        return program.hook is not Hook.RAW_TRACEPOINT or features.has(DROP_REASONS)
     return bool(options.xdp) and (program.type is not libbpf.ProgramType.EXT or features.has(EXTENSIONS))
 
 

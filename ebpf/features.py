@@ -6,19 +6,23 @@ agent with a message that names it; what is only useful is left out.
 
 from __future__ import annotations
 
+import ctypes as ct
 import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebpf import btf, libbpf
-from ebpf.errors import UnsupportedError
+from ebpf.errors import KernelError, UnsupportedError
 from ebpf.libbpf import MapType, ProgramType
 
 _HELPER_SET_RETVAL = 187
 _HELPER_COARSE_CLOCK = 160
+_HELPER_CHECK_MTU = 163
 _HELPER_SYN_COOKIE = 204
 _HELPER_XDP_LOAD_BYTES = 189
+DROP_REASONS = "drop reasons"
 EXTENSIONS = "program extensions"
 EXTENSIONS_SWITCH = "HAVE_EXTENSIONS"
 _OVERFLOW = "DROP_LISTEN_OVERFLOW"
@@ -73,6 +77,7 @@ class Features:
         switches = {
             "bpf_set_retval": "HAVE_SET_RETVAL",
             "coarse clock": "HAVE_COARSE_CLOCK",
+            "size check": "HAVE_CHECK_MTU",
             "SYN cookies in XDP": "HAVE_SYN_COOKIES",
             "XDP buffers": "HAVE_XDP_BUFFERS",
             EXTENSIONS: EXTENSIONS_SWITCH,
@@ -118,8 +123,27 @@ def _programs() -> tuple[Feature, ...]:
         Feature("cgroup sock_addr programs", there(ProgramType.CGROUP_SOCK_ADDR), "Services", required=True),
         Feature("cgroup skb programs", there(ProgramType.CGROUP_SKB), "process names in flows"),
         Feature(EXTENSIONS, there(ProgramType.EXT), "XDP beside others' programs, in a dispatcher of libxdp"),
-        Feature("raw tracepoints", there(ProgramType.RAW_TRACEPOINT), "drops by the kernel"),
+        Feature(DROP_REASONS, _drop_reasons(), "drops by the kernel (Linux 5.17)"),
     )
+
+
+def _drop_reasons() -> bool:
+    """Has the tracepoint of drops a third argument, the reason? Where not, a program that reads it is not let in."""
+    code = ct.create_string_buffer(
+        struct.pack("<BBhi", 0x79, 0x10, 16, 0)  # r0 = *(u64 *)(r1 + 16)
+        + struct.pack("<BBhi", 0xB7, 0, 0, 0)  # r0 = 0
+        + struct.pack("<BBhi", 0x95, 0, 0, 0),  # exit
+        24,
+    )
+    try:
+        reads = libbpf.load_program(ProgramType.RAW_TRACEPOINT, "reads_reason", ct.addressof(code), len(code))
+        try:
+            os.close(libbpf.call("cannot attach", "bpf_raw_tracepoint_open", b"kfree_skb", reads))
+        finally:
+            os.close(reads)
+    except KernelError:
+        return False
+    return True
 
 
 def _maps() -> tuple[Feature, ...]:
@@ -135,12 +159,14 @@ def _maps() -> tuple[Feature, ...]:
 def _rest(cgroup: Path | None) -> tuple[Feature, ...]:
     retval = libbpf.supports_helper(ProgramType.CGROUP_SOCK_ADDR, _HELPER_SET_RETVAL)
     coarse = libbpf.supports_helper(ProgramType.SCHED_CLS, _HELPER_COARSE_CLOCK)
+    sizes = libbpf.supports_helper(ProgramType.SCHED_CLS, _HELPER_CHECK_MTU)
     cookies = libbpf.supports_helper(ProgramType.XDP, _HELPER_SYN_COOKIE)
     buffers = libbpf.supports_helper(ProgramType.XDP, _HELPER_XDP_LOAD_BYTES)
     return (
         Feature("cgroup v2", cgroup is not None, "Services at the socket", required=True),
         Feature("bpf_set_retval", retval, "ECONNREFUSED from empty Services (Linux 5.18); EPERM without"),
         Feature("coarse clock", coarse, "cheaper time stamps (Linux 5.11)"),
+        Feature("size check", sizes, "telling senders outside of a smaller path (Linux 5.12)"),
         Feature(
             "SYN cookies in XDP",
             cookies,

@@ -84,6 +84,7 @@ def library() -> ct.CDLL:
     lib.bpf_map_update_elem.argtypes = [ct.c_int, ct.c_void_p, ct.c_void_p, ct.c_uint64]
     lib.bpf_map_lookup_elem.argtypes = [ct.c_int, ct.c_void_p, ct.c_void_p]
     lib.bpf_map_delete_elem.argtypes = [ct.c_int, ct.c_void_p]
+    lib.bpf_map_get_next_key.argtypes = [ct.c_int, ct.c_void_p, ct.c_void_p]
     for name in ("bpf_map_update_batch", "bpf_map_delete_batch"):
         count = [ct.c_int, ct.c_void_p, ct.c_void_p] if "update" in name else [ct.c_int, ct.c_void_p]
         getattr(lib, name).argtypes = [*count, ct.POINTER(ct.c_uint32), ct.c_void_p]

@@ -26,6 +26,7 @@ from ebpf.errors import KernelError, MapFullError
 Columns = npt.NDArray[Any]
 _BOUNDED = (libbpf.MapType.HASH, libbpf.MapType.LPM_TRIE)  # kinds that refuse what does not fit
 _READ_CHUNK = 8192  # entries a batch look-up asks for; grows where a bucket holds more
+_NO_BATCHES = 524  # ENOTSUPP: tries of prefixes know no batches before Linux 5.13
 _PROBE_LIMIT = 512  # up to so many keys it is cheaper to ask for each than to read the map
 
 
@@ -106,6 +107,9 @@ class HashMap:
             if result == -errno.ENOSPC:
                 size *= 2
                 continue
+            if result == -_NO_BATCHES:
+                yield self._read_singly()
+                return
             done = result == -errno.ENOENT
             if result < 0 and not done:
                 raise KernelError(f"cannot read map {self.name}", -result)
@@ -133,10 +137,11 @@ class HashMap:
             return
         added = self._reserve(keys)
         count = ct.c_uint32(len(keys))
-        libbpf.call(
-            f"cannot write {len(keys)} entries to map {self.name}",
-            "bpf_map_update_batch", self.fd, _at(keys), _at(values), ct.byref(count), None,
-        )  # fmt: skip
+        result = libbpf.library().bpf_map_update_batch(self.fd, _at(keys), _at(values), ct.byref(count), None)
+        if result == -_NO_BATCHES:
+            self._write_singly(keys, values)
+        elif result < 0:
+            raise KernelError(f"cannot write {len(keys)} entries to map {self.name}", -result)
         if self._size is not None:
             self._size += added
 
@@ -147,12 +152,42 @@ class HashMap:
         while start < len(keys):
             count = ct.c_uint32(len(keys) - start)
             result = libbpf.library().bpf_map_delete_batch(self.fd, _at(keys[start:]), ct.byref(count), None)
+            if result == -_NO_BATCHES:
+                gone = self._delete_singly(keys)
+                break
             if result < 0 and result != -errno.ENOENT:
                 raise KernelError(f"cannot delete from map {self.name}", -result)
             gone += count.value
             start += count.value + (1 if result < 0 else 0)
         if self._size is not None:
             self._size -= gone
+
+    def _read_singly(self) -> tuple[Columns, Columns]:
+        keys, values = [np.empty(0, self.spec.key)], [np.empty(0, self.spec.value)]
+        key, last = np.empty(1, self.spec.key), None
+        while libbpf.library().bpf_map_get_next_key(self.fd, last, _at(key)) >= 0:
+            keys.append(key.copy())
+            last = _at(keys[-1])
+            value = self.lookup(key)
+            assert value is not None, f"somebody else writes to {self.name}"
+            values.append(value)
+        self._size = len(keys) - 1
+        return np.concatenate(keys), np.concatenate(values)
+
+    def _write_singly(self, keys: Columns, values: Columns) -> None:
+        for place in range(len(keys)):
+            what, key, value = f"cannot write to map {self.name}", _at(keys[place:]), _at(values[place:])
+            libbpf.call(what, "bpf_map_update_elem", self.fd, key, value, 0)
+
+    def _delete_singly(self, keys: Columns) -> int:
+        """How many were there."""
+        gone = 0
+        for place in range(len(keys)):
+            result = libbpf.library().bpf_map_delete_elem(self.fd, _at(keys[place:]))
+            if result < 0 and result != -errno.ENOENT:
+                raise KernelError(f"cannot delete from map {self.name}", -result)
+            gone += result >= 0
+        return gone
 
     def _keys(self, keys: Columns) -> Columns:
         return np.ascontiguousarray(keys, self.spec.key)

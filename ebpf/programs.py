@@ -34,6 +34,8 @@ class Program:
     """the array of programs, of one entry, by which another program goes on to it; empty: it is attached itself"""
     whole: bool = False
     """of XDP: for frames in one piece, as generic mode has them"""
+    needs: str = ""
+    """another program, without which this one would tell what is not so; empty: none"""
     code: str = ""
     """the program whose instructions it has; empty: its own"""
 
@@ -90,11 +92,18 @@ PROGRAMS: tuple[Program, ...] = (
         ProgramType.SOCK_OPS,
         Hook.CGROUP,
         AttachType.CGROUP_SOCK_OPS,
-        "TCP connections of the node's own processes are not seen",
+        "TCP connections of the node's own processes, and connects that find no route, are not seen",
     ),
     _bound("note_bind4", AttachType.CGROUP_INET4_POST_BIND, "servers' processes are known only once they accept"),
     _bound("note_bind6", AttachType.CGROUP_INET6_POST_BIND, "servers' processes are known only once they accept"),
-    _bound("note_release", AttachType.CGROUP_INET_SOCK_RELEASE, "connects without a route are not seen"),
+    Program(
+        "note_release",
+        ProgramType.CGROUP_SOCK,
+        Hook.CGROUP,
+        AttachType.CGROUP_INET_SOCK_RELEASE,
+        "connects without a route are not seen",
+        needs="watch_sockets",
+    ),
     Program("kfree_skb", ProgramType.RAW_TRACEPOINT, Hook.RAW_TRACEPOINT, None, "drops by the kernel are not counted"),
 )
 

@@ -44,12 +44,19 @@ static inline int route_find(frame_t *frame, const u32 *src, const u32 *dst, u32
 	return 0;
 }
 
-/* What the device of a way takes in one piece, less `room`, where the packet is larger than that; 0: it fits. */
+/*
+ * What the device of a way takes in one piece, less `room`, where the packet is
+ * larger than that; 0: it fits, or the kernel cannot say.
+ */
 static inline u32 route_too_big(frame_t *frame, struct way *way, u32 room)
 {
+#ifdef HAVE_CHECK_MTU
 	u32 mtu = 0;
 
 	return frame_measure(frame, way->ifindex, &mtu, room) > 0 ? mtu - room : 0;
+#else
+	return 0;
+#endif
 }
 
 /* Count the hop; < 0: it was the last one. */

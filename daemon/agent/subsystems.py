@@ -20,7 +20,7 @@ from daemon.settings import Settings
 from ebpf.constants import Counter
 from ebpf.datapath import Datapath
 from ebpf.libbpf import MapType
-from ebpf.programs import Hook
+from ebpf.programs import BY_NAME, Hook
 
 if TYPE_CHECKING:
     from daemon.agent.agent import Agent
@@ -114,7 +114,7 @@ class Subsystems:
     def _datapath_warnings(self) -> Iterator[str]:
         datapath = self._agent.programmer.datapath
         for program, reason in datapath.build.missing.items():
-            yield f"program {program} was refused by the kernel: {reason}"
+            yield f"{BY_NAME[program].optional}: the kernel refused {program}: {reason}"
         yield from list(self._agent.programmer.wires.fallbacks.values())
         for name, table in datapath.maps.items():
             fill, most = table.fill, table.max_entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 
 import bpf_programs
-from ebpf import addresses, features
+from ebpf import addresses, features, libbpf
 from ebpf.datapath import Datapath
-from ebpf.errors import AttachError, CompileError, MapFullError, PinError, UnsupportedError, VerifierError
+from ebpf.errors import AttachError, CompileError, KernelError, MapFullError, PinError, UnsupportedError, VerifierError
+from ebpf.maps import HashMap, MapSpec
 from ebpf.programs import Hook
 from tests.conftest import SMALL
 from tests.support.host import Host
 from tests.support.netns import TestNode
+
+_DEVMAP_HASH = 25
 
 
 @pytest.fixture
@@ -100,6 +104,18 @@ def test_an_optional_program_that_is_refused_is_left_out_with_the_reason(host: H
         opened.program("kfree_skb")
 
 
+def test_what_would_take_every_connect_for_failed_is_left_out_with_what_sees_them_open(
+    host: Host, programs: Path
+) -> None:
+    """Before Linux 5.15 `watch_sockets` is refused: it may not ask for the network namespace."""
+    source = (programs / "tcp.c").read_text()
+    (programs / "tcp.c").write_text(source.replace("own = in_node", "*(u64 *)(long)op = 1;\n\town = in_node", 1))
+    opened = host.open(programs=programs)
+    assert list(opened.build.missing) == ["watch_sockets"]
+    with pytest.raises(KeyError):
+        opened.program("note_release")
+
+
 def test_a_compile_error_names_our_file_and_line(host: Host, programs: Path) -> None:
     lines = (programs / "include" / "packet.h").read_text().splitlines()
     number = next(index for index, line in enumerate(lines) if "struct ipv4_head ip;" in line)
@@ -121,6 +137,29 @@ def test_a_batch_that_does_not_fit_changes_nothing(host: Host) -> None:
     table.update(keys[:1024], values[:1024])
     table.delete(keys)
     assert len(table.items()[0]) == 0
+
+
+def test_a_kind_of_map_without_batches_is_read_and_written_one_by_one(root: None, host: Host) -> None:
+    """As tries are before Linux 5.13; here a table of devices is such a kind."""
+    host.pins.mkdir()
+    fd = libbpf.call("cannot make a map", "bpf_map_create", _DEVMAP_HASH, b"devices", 4, 4, 4, None)
+    libbpf.obj_pin(fd, host.pins / "devices")
+    os.close(fd)
+    number = np.dtype(np.uint32)
+    table = HashMap(MapSpec("devices", libbpf.MapType.HASH, number, number, 4), host.pins / "devices")
+    keys, values = np.array([7, 8, 9], np.uint32), np.ones(3, np.uint32)
+    try:
+        assert len(table.items()[0]) == 0
+        table.update(keys, values)
+        assert (sorted(table.items()[0]), list(table.items()[1])) == ([7, 8, 9], [1, 1, 1])
+        with pytest.raises(MapFullError):
+            table.update(np.array([1, 2], np.uint32), values[:2])
+        with pytest.raises(KernelError, match="cannot write to map devices"):
+            table.update(np.array([1], np.uint32), np.array([1 << 30], np.uint32))
+        table.delete(np.array([7, 6, 9], np.uint32))
+        assert (list(table.items()[0]), table.fill, table.count()) == ([8], 1, 1)
+    finally:
+        table.close()
 
 
 def test_pins_outside_of_a_bpf_file_system_are_refused(tmp_path: Path) -> None:
