@@ -134,7 +134,8 @@ class Agent:
         stack.push_async_callback(self.source.stop)
         self._spawn("discovery", self.discovery.run)
         try:
-            await asyncio.wait_for(self._scanned.wait(), FIRST_SCAN_TIMEOUT)
+            async with asyncio.timeout(FIRST_SCAN_TIMEOUT):
+                await self._scanned.wait()
         except TimeoutError:
             log.warning("the devices of this host could not be read in %.0f s; going on", FIRST_SCAN_TIMEOUT)
         self.programmer.api_server = await named_addresses(self.source.peer)

@@ -33,7 +33,8 @@ async def named_addresses(server: str) -> frozenset[bytes]:
         return frozenset()
     try:
         loop = asyncio.get_running_loop()
-        found = await asyncio.wait_for(loop.getaddrinfo(host, None, type=socket.SOCK_STREAM), RESOLVE_TIMEOUT)
+        async with asyncio.timeout(RESOLVE_TIMEOUT):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError) as error:
         log.warning("the API server %s has no address now: %s", host, error)
         return frozenset()

@@ -133,7 +133,8 @@ class FlowStream:
             await asyncio.sleep(0)
             return
         try:
-            await asyncio.wait_for(self._store.wait(position), timeout=1.0)
+            async with asyncio.timeout(1.0):
+                await self._store.wait(position)
         except TimeoutError:
             return
 

@@ -127,7 +127,8 @@ class Discovery:
                     self.current = found
                     self._on_change(found)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._resync)
+                async with asyncio.timeout(self._resync):
+                    await self._woken.wait()
             await asyncio.sleep(self._debounce)
 
     def _drain(self, events: socket.socket) -> None:

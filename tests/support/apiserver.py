@@ -194,7 +194,8 @@ class ApiServer:
             lasts = min(float(query.get("timeoutSeconds", 300)), self.watch_limit)
             deadline = asyncio.get_running_loop().time() + lasts
             async for line in self._events(path, Selection.of(query), version, deadline, pending):
-                if self._connections[writer].at_eof():
+                reader = self._connections[writer]
+                if reader.at_eof() or reader.exception():
                     raise Fault
                 if line:
                     await self._send(writer, line)
@@ -226,7 +227,8 @@ class ApiServer:
                     yield _bookmark(path, version)
             yield ""
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(0.05, self.bookmark))
+                async with asyncio.timeout(min(0.05, self.bookmark)):
+                    await self._changed.wait()
         if version > began:
             yield _bookmark(path, version)
 

@@ -126,7 +126,8 @@ class Objects:
         try:
             reader, writer = await asyncio.open_connection(pod["status"]["podIP"], int(port))
             writer.write(f"GET {target} HTTP/1.0\r\nHost: pod\r\n\r\n".encode())
-            raw = await asyncio.wait_for(reader.read(), 30)
+            async with asyncio.timeout(30):
+                raw = await reader.read()
             writer.close()
         except OSError as error:
             return 503, http.status(503, f"error trying to reach service: {error}")

@@ -76,7 +76,8 @@ class KubernetesSource:
         ]
         self._tasks.append(asyncio.create_task(_closing(client), name="API client"))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._first.wait(), FIRST_SYNC)
+            async with asyncio.timeout(FIRST_SYNC):
+                await self._first.wait()
 
     async def stop(self) -> None:
         """Stop listening; the last snapshot stays."""

@@ -196,6 +196,22 @@ def test_a_renamed_device_is_told(node: TestNode, watch: Watch) -> None:
     watch.device("renamed", addresses=(V4,))
 
 
+def test_it_ends_when_it_is_cancelled_in_the_moment_of_a_change(node: TestNode) -> None:
+    async def body() -> bool:
+        told = asyncio.Event()
+        discovery = Discovery(lambda devices: told.set(), resync=60.0)
+        task = asyncio.create_task(discovery.run())
+        await told.wait()
+        await asyncio.sleep(0.1)  # now it waits for a change
+        discovery._woken.set()
+        task.cancel()
+        ended, _ = await asyncio.wait({task}, timeout=2)
+        task.cancel()
+        return bool(ended)
+
+    assert node.run(asyncio.run, body())
+
+
 def test_nothing_is_told_twice(node: TestNode, watch: Watch) -> None:
     node.add("web", [str(V4)])
     watch.device("veth-web", addresses=(V4,))
