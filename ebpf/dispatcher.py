@@ -23,8 +23,8 @@ from ebpf.errors import AttachError, PinError, describe
 _PINS = bpffs.BPFFS / "xdp"
 _NATIVE, _GENERIC = 1, 2
 _REASONS = (
-    "on Linux 6.13 and later it takes libxdp 1.5.5, and where frames take several buffers it cannot be; "
-    "or set the device to `off` in `xdp_devices`"
+    "on Linux 6.13 and later, as on the 6.12 of Debian 13, it takes libxdp 1.5.5, "
+    "and where frames take several buffers it cannot be; or set the device to `off` in `xdp_devices`"
 )
 
 

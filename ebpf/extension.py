@@ -3,8 +3,9 @@
 The kernel wants two things of such an extension that BCC does not give. It compares it with the function by the types
 of both (BTF); that is no more than `int f(struct xdp_md *)`, so it is written here by hand. It wants to see a program
 to extend when the extension is loaded. The smallest there can be does, as an extension may later be attached to any
-other program with such a function (Linux 5.10). That function may move packets: from Linux 6.13 on, what does so takes
-the place of its like only. An extension goes on to a program that takes frames of several buffers if it does itself.
+other program with such a function (Linux 5.10). That function may move packets: from Linux 6.13 on, and on kernels that
+took this over, what does so takes the place of its like only. An extension goes on to a program that takes frames of
+several buffers if it does itself.
 
 Source: Linux, Documentation/bpf/btf.rst and include/uapi/linux/bpf.h.
 """

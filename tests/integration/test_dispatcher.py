@@ -6,6 +6,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,16 @@ from ebpf.constants import FrontendFlag, NodeFlag, ShieldFlag, WireMode
 from ebpf.datapath import Datapath, cleanup
 from ebpf.errors import AttachError
 from ebpf.xdp import Mode
+from tests.support import netns
 from tests.support.host import Host
 from tests.support.netns import TestNode, unique
 from tests.support.wire import PASS
 
+MOVES = (
+    bytes.fromhex("b702000000000000")  # r2 = 0
+    + bytes.fromhex("850000002c000000")  # bpf_xdp_adjust_head(ctx, 0)
+    + PASS
+)
 DROP, CONTINUE = 1, 2
 LOOPBACK = 1
 """where test runs take place"""
@@ -54,26 +61,49 @@ def index(node: TestNode) -> int:
     return node.run(socket.if_nametoindex, node.spaces["w"].device)
 
 
-def loaded(name: str) -> int:
+def loaded(name: str, instructions: bytes = PASS) -> int:
     """A program that passes everything, as an extension."""
-    code = ctypes.create_string_buffer(PASS, len(PASS))
-    return extension.load(name, ctypes.addressof(code), len(PASS))
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    return extension.load(name, ctypes.addressof(code), len(instructions))
+
+
+@contextmanager
+def joined(node: TestNode, index: int, *programs: int) -> Iterator[None]:
+    """These programs in a dispatcher on a device, which is taken off it in the end."""
+    try:
+        for fd in programs:
+            node.run(lambda fd=fd: dispatcher.join(index, fd, native=True))
+            os.close(fd)
+        yield
+    finally:
+        mode = node.run(xdp.attached, index)[0]
+        if mode is not Mode.OFF:
+            node.run(xdp._set, index, -1, xdp._FLAG[mode])
+        for folder in (bpffs.BPFFS / "xdp").glob(f"dispatch-{index}-*"):
+            bpffs.remove_tree(folder)
+
+
+@pytest.fixture(scope="module")
+def able(root: None) -> None:
+    """Do kernel and libxdp let programs as ours into a dispatcher? Else these tests are skipped."""
+    if not libbpf.supports_program(libbpf.ProgramType.EXT):
+        pytest.skip("this kernel has no program extensions; `make kernel-test` runs this with one that has")
+    with netns.node() as made:
+        made.add("w")
+        device = made.run(socket.if_nametoindex, made.spaces["w"].device)
+        try:
+            with joined(made, device, loaded("moves", MOVES)):
+                pass
+        except AttachError as error:
+            pytest.skip(f"with this kernel a dispatcher takes no program that moves packets: {error}")
 
 
 @pytest.fixture
-def others(node: TestNode, index: int) -> Iterator[list[str]]:
+def others(able: None, node: TestNode, index: int) -> Iterator[list[str]]:
     """Two programs of others in a dispatcher on the device: one that comes before ours by its name, one behind it."""
-    if not libbpf.supports_program(libbpf.ProgramType.EXT):
-        pytest.skip("this kernel has no program extensions; `make kernel-test` runs this with one that has")
     names = ["another", "somebody"]
-    for name in names:
-        fd = loaded(name)
-        node.run(lambda fd=fd: dispatcher.join(index, fd, native=True))
-        os.close(fd)
-    yield names
-    node.run(xdp._set, index, -1, xdp._FLAG[node.run(xdp.attached, index)[0]])
-    for folder in (bpffs.BPFFS / "xdp").glob(f"dispatch-{index}-*"):
-        bpffs.remove_tree(folder)
+    with joined(node, index, *map(loaded, names)):
+        yield names
 
 
 def members(node: TestNode, index: int) -> list[str]:
