@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes as ct
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,8 @@ _HELPER_XDP_LOAD_BYTES = 189
 DROP_REASONS = "drop reasons"
 EXTENSIONS = "program extensions"
 EXTENSIONS_SWITCH = "HAVE_EXTENSIONS"
+_READ_THIRD = bytes.fromhex("7910100000000000b7000000000000009500000000000000")
+"""r0 = *(u64 *)(r1 + 16); r0 = 0; exit"""
 _OVERFLOW = "DROP_LISTEN_OVERFLOW"
 _REASONS = (_OVERFLOW, "DROP_OTHERHOST")
 """drop reasons that programs treat apart"""
@@ -129,12 +130,7 @@ def _programs() -> tuple[Feature, ...]:
 
 def _drop_reasons() -> bool:
     """Has the tracepoint of drops a third argument, the reason? Where not, a program that reads it is not let in."""
-    code = ct.create_string_buffer(
-        struct.pack("<BBhi", 0x79, 0x10, 16, 0)  # r0 = *(u64 *)(r1 + 16)
-        + struct.pack("<BBhi", 0xB7, 0, 0, 0)  # r0 = 0
-        + struct.pack("<BBhi", 0x95, 0, 0, 0),  # exit
-        24,
-    )
+    code = ct.create_string_buffer(_READ_THIRD, len(_READ_THIRD))
     try:
         reads = libbpf.load_program(ProgramType.RAW_TRACEPOINT, "reads_reason", ct.addressof(code), len(code))
         try:

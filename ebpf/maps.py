@@ -164,13 +164,13 @@ class HashMap:
 
     def _read_singly(self) -> tuple[Columns, Columns]:
         keys, values = [np.empty(0, self.spec.key)], [np.empty(0, self.spec.value)]
-        key, last = np.empty(1, self.spec.key), None
-        while libbpf.library().bpf_map_get_next_key(self.fd, last, _at(key)) >= 0:
-            keys.append(key.copy())
-            last = _at(keys[-1])
-            value = self.lookup(key)
-            assert value is not None, f"somebody else writes to {self.name}"
-            values.append(value)
+        key, following, last = np.empty(1, self.spec.key), np.empty(1, self.spec.key), None
+        while libbpf.library().bpf_map_get_next_key(self.fd, last, _at(following)) >= 0:
+            key[:] = following
+            last, value = _at(key), self.lookup(key)
+            if value is not None:  # it may be deleted meanwhile, where this reads beside the writer
+                keys.append(key.copy())
+                values.append(value)
         self._size = len(keys) - 1
         return np.concatenate(keys), np.concatenate(values)
 

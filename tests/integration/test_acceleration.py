@@ -47,19 +47,20 @@ def city_fixture(
         yield city
 
 
-LEFT_ON_PURPOSE = 4
-"""Packets for TC: one a direction at the turn of a window, two of a datagram's port that was in use in an older one"""
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_packets_to_other_machines_and_their_answers_are_sent_by_xdp(city: City, family: int, protocol: str) -> None:
-    before = city.counter(Counter.XDP_SENT)
-    answers = city.ask(*vip("LoadBalancer", "cluster", family), protocol, times=20)
-    assert {seen for _, seen in answers} == {NODE[family]}
-    remote = sum(name == "there" for name, _ in answers)
-    assert remote
-    assert city.counter(Counter.XDP_SENT) - before >= 2 * remote - LEFT_ON_PURPOSE
+    """At the turn of a window one a direction is left to TC, and where a port comes again that an older one had."""
+
+    def all_sent() -> bool:
+        before = city.counter(Counter.XDP_SENT)
+        answers = city.ask(*vip("LoadBalancer", "cluster", family), protocol, times=20)
+        assert {seen for _, seen in answers} == {NODE[family]}
+        remote = sum(name == "there" for name, _ in answers)
+        assert remote
+        return city.counter(Counter.XDP_SENT) - before >= 2 * remote
+
+    assert any(all_sent() for _ in range(3))
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())

@@ -6,7 +6,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ MOVES = (
     + PASS
 )
 DROP, CONTINUE = 1, 2
+_PINS = bpffs.BPFFS / "xdp"
 LOOPBACK = 1
 """where test runs take place"""
 
@@ -79,23 +80,33 @@ def joined(node: TestNode, index: int, *programs: int) -> Iterator[None]:
         mode = node.run(xdp.attached, index)[0]
         if mode is not Mode.OFF:
             node.run(xdp._set, index, -1, xdp._FLAG[mode])
-        for folder in (bpffs.BPFFS / "xdp").glob(f"dispatch-{index}-*"):
-            bpffs.remove_tree(folder)
+        unpin(index)
+
+
+def unpin(index: int) -> None:
+    """Remove the pins of a device's dispatcher, and libxdp's folder where nothing else is in it."""
+    for folder in _PINS.glob(f"dispatch-{index}-*"):
+        bpffs.remove_tree(folder)
+    with suppress(OSError):
+        _PINS.rmdir()
 
 
 @pytest.fixture(scope="module")
 def able(root: None) -> None:
-    """Do kernel and libxdp let programs as ours into a dispatcher? Else these tests are skipped."""
+    """Do kernel and libxdp let programs as ours into a dispatcher? Where only harmless ones may, tests are skipped."""
     if not libbpf.supports_program(libbpf.ProgramType.EXT):
         pytest.skip("this kernel has no program extensions; `make kernel-test` runs this with one that has")
     with netns.node() as made:
         made.add("w")
         device = made.run(socket.if_nametoindex, made.spaces["w"].device)
-        try:
-            with joined(made, device, loaded("moves", MOVES)):
-                pass
-        except AttachError as error:
-            pytest.skip(f"with this kernel a dispatcher takes no program that moves packets: {error}")
+        with joined(made, device, loaded("harmless")):
+            moves = loaded("moves", MOVES)
+            try:
+                made.run(lambda: dispatcher.join(device, moves, native=True))
+            except AttachError as error:
+                pytest.skip(f"with this kernel a dispatcher takes no program that moves packets: {error}")
+            finally:
+                os.close(moves)
 
 
 @pytest.fixture
@@ -242,7 +253,7 @@ def test_where_none_can_join_the_others_are_named(root: None, node: TestNode, in
         for name in ("xdp_dispatcher", "another", "somebody")
     ]
     node.run(xdp._set, index, fds[0], xdp._FLAG[Mode.NATIVE])
-    folder = bpffs.BPFFS / "xdp" / f"dispatch-{index}-{libbpf.program_id(fds[0])}"
+    folder = _PINS / f"dispatch-{index}-{libbpf.program_id(fds[0])}"
     folder.mkdir(parents=True)
     for place, fd in enumerate(fds[1:]):
         libbpf.obj_pin(fd, folder / f"prog{place}-prog")
@@ -252,6 +263,6 @@ def test_where_none_can_join_the_others_are_named(root: None, node: TestNode, in
         assert node.run(xdp.attached, index)[1] == libbpf.program_id(fds[0])
         assert not node.run(xdp.detach, index)
     finally:
-        bpffs.remove_tree(folder)
+        unpin(index)
         for fd in fds:
             os.close(fd)

@@ -116,6 +116,15 @@ def test_what_would_take_every_connect_for_failed_is_left_out_with_what_sees_the
         opened.program("note_release")
 
 
+def test_all_that_is_not_needed_may_be_missing_from_the_kernel(host: Host) -> None:
+    probed = features.probe()
+    items = tuple(replace(one, present=one.required) for one in probed.items)
+    host.opened.append(Datapath(host.pins, host.state, SMALL, replace(probed, items=items, facts={})))
+    assert host.opened[0].build.missing == {}
+    with pytest.raises(KeyError):
+        host.opened[0].program("kfree_skb")
+
+
 def test_a_compile_error_names_our_file_and_line(host: Host, programs: Path) -> None:
     lines = (programs / "include" / "packet.h").read_text().splitlines()
     number = next(index for index, line in enumerate(lines) if "struct ipv4_head ip;" in line)
